@@ -1,0 +1,56 @@
+"""The addresses behind a server's name, found in bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from contextlib import suppress
+
+
+async def resolve(host: str, port: int, patience: float) -> list[str]:
+    """Return the addresses of a name, each of which gets its own try; an address is its own.
+
+    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does, or UnicodeError for no valid name.
+    """
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        return [host]
+    async with asyncio.timeout(patience):
+        return await _look_up(host, port)
+
+
+def _look_up(host: str, port: int) -> asyncio.Future[list[str]]:
+    """Resolve a name in a daemon thread of our own.
+
+    asyncio joins its resolver threads at exit, so that a resolver which takes 10 s to answer would keep the process
+    from ending.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(addresses: list[str], error: Exception | None) -> None:
+        if answer.done():
+            return
+        if error:
+            answer.set_exception(error)
+        else:
+            answer.set_result(addresses)
+
+    def work() -> None:
+        addresses: list[str] = []
+        failure: Exception | None = None
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        except (OSError, UnicodeError) as error:
+            failure = error
+        with suppress(RuntimeError):  # the loop is gone: the run has ended without this answer
+            loop.call_soon_threadsafe(settle, addresses, failure)
+
+    threading.Thread(target=work, daemon=True).start()
+    return answer

@@ -1,0 +1,112 @@
+"""The whole story against a throw-away server: set up, publish, publish again, and what failure looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from crypto_trigger import signals
+from crypto_trigger.brokers.core import listening
+from crypto_trigger.brokers.jetstream import Publisher
+from crypto_trigger.brokers.setup import SetUp
+from crypto_trigger.delivery import Limits, Persistence, deliver
+from crypto_trigger.errors import BrokerError
+from crypto_trigger.render import error_line, receipt_line, setup_line
+from crypto_trigger.server import Server
+from crypto_trigger.settings import load
+from crypto_trigger.trigger import Slot, Trigger, source_of
+from crypto_trigger.values import Server as Address
+from crypto_trigger.values import rfc3339
+
+if TYPE_CHECKING:
+    from crypto_trigger.render import Output
+    from crypto_trigger.settings import Settings
+
+
+def tell(output: Output, port: int) -> None:
+    """Show what each command answers. Raises a TriggerError if anything goes otherwise than it should."""
+    with Server(port) as server:
+        output.answer(f"A throw-away nats-server listens on {server.url}; it goes when this ends.", {})
+        asyncio.run(_story(output, _settings(server.url)))
+    output.answer(
+        "\nThat was all: no process and no file is left. Next: crypto-trigger demo --stay, "
+        "or NATS_URL=nats://your-server:4222 crypto-trigger setup",
+        {},
+    )
+
+
+def stay(output: Output, port: int) -> None:
+    """Keep a server with the stream set up, and print every trigger that arrives, until SIGINT or SIGTERM."""
+    with Server(port) as server:
+        settings = _settings(server.url)
+        asyncio.run(_stay(output, settings))
+    output.answer("stopped; no process and no file is left", {})
+
+
+async def _story(output: Output, settings: Settings) -> None:
+    now = datetime.now(UTC)
+    received: list[str] = []
+    async with listening(settings, lambda subject, payload: received.append(f"{payload.decode()} on {subject}")):
+        await _set_up(output, settings)
+        await _publish(output, settings, now, "crypto-trigger publish")
+        await _publish(output, settings, now, "crypto-trigger publish        # again, in the same slot")
+        # Its message may still be on its way when the server's acknowledgement of it is not any more.
+        for _ in range(100):
+            if received:
+                break
+            await asyncio.sleep(0.01)
+    output.answer(f"\nWhat a subscriber received: {', '.join(received) or 'nothing'}", {})
+    with socket.socket() as taken:
+        # Bound and not listening: nobody else can take the port, and everybody is refused.
+        taken.bind(("127.0.0.1", 0))
+        nowhere = Address("127.0.0.1", taken.getsockname()[1])
+        impatient = replace(settings, servers=(nowhere,), give_up_after=timedelta(milliseconds=500))
+        await _publish(output, impatient, now, f"crypto-trigger publish --server {nowhere} --give-up-after 500ms")
+
+
+async def _stay(output: Output, settings: Settings) -> None:
+    stopped = asyncio.Event()
+    await _set_up(output, settings)
+
+    def show(subject: str, payload: bytes) -> None:
+        output.answer(f"{rfc3339(datetime.now(UTC))} {subject} {payload.decode(errors='backslashreplace')}", {})
+
+    with signals.routed(asyncio.get_running_loop(), lambda _: stopped.set()):
+        async with listening(settings, show):
+            output.answer(
+                f"\nListening. In another terminal: NATS_URL={settings.servers[0]} crypto-trigger publish\n"
+                "Ctrl-C stops the server and removes its data.\n",
+                {},
+            )
+            await stopped.wait()
+
+
+async def _set_up(output: Output, settings: Settings) -> None:
+    output.answer("\n$ crypto-trigger setup", {})
+    done = await Persistence(Limits.from_settings(settings)).run(SetUp(settings, None, update=False))
+    signals.install()
+    output.answer(f"{setup_line(done)}\n(status 0)", {})
+
+
+async def _publish(output: Output, settings: Settings, now: datetime, command: str) -> None:
+    output.answer(f"\n$ {command}", {})
+    trigger = Trigger.for_slot(
+        Slot.containing(now, settings.every), settings.subject, source_of(settings.client_id, socket.gethostname())
+    )
+    try:
+        receipt = await deliver(trigger, Publisher(settings), Limits.from_settings(settings))
+    except BrokerError as error:
+        output.answer(f"crypto-trigger: {error_line(error)}\n(status {error.exit_status})", {})
+    else:
+        output.answer(f"{receipt_line(receipt, trigger)}\n(status 0)", {})
+    finally:
+        signals.install()
+
+
+def _settings(url: str) -> Settings:
+    """Return the defaults with this server: neither the environment nor a .env has a say in the demo."""
+    return load({"servers": url}, os.devnull, {})

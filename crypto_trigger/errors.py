@@ -1,0 +1,171 @@
+"""Every way to fail: the exit status each one means, and whether trying again helps.
+
+::
+
+    TriggerError
+    +-- ConfigError       78  a setting is wrong
+    +-- Interrupted  130, 143  a signal came first
+    +-- BrokerError
+        +-- Rejected      65  the server refuses this message for good
+        +-- Unavailable   69  no server, no leader, no stream answering         tried again
+        +-- NoAck         75  sent, and nobody acknowledged it                  tried again
+        +-- BadPeer       76  the other side is not what it should be
+        +-- Denied        77  credentials or permissions refused
+        +-- Unusable      78  JetStream is off, or the stream does not exist
+
+The statuses are those of sysexits(3), because nobody else in the process claims 64 to 78: 1 is Python's, 2 is Typer's,
+0 to 3 belong to monitoring plugins, 126 and up to the shell.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Status(IntEnum):
+    """What the process exits with: the answer to "is the trigger in the stream?"."""
+
+    OK = 0
+    USAGE = 2
+    REJECTED = os.EX_DATAERR
+    UNAVAILABLE = os.EX_UNAVAILABLE
+    BUG = os.EX_SOFTWARE
+    UNKNOWN = os.EX_TEMPFAIL
+    PROTOCOL = os.EX_PROTOCOL
+    DENIED = os.EX_NOPERM
+    CONFIG = os.EX_CONFIG
+    # The shell's convention for a process ended by a signal: 128 + its number.
+    INTERRUPTED = 128 + signal.SIGINT
+    TERMINATED = 128 + signal.SIGTERM
+
+
+class Outcome(StrEnum):
+    """What a run came to, in the report's one word."""
+
+    PUBLISHED = "published"
+    DUPLICATE = "duplicate"
+    SUPERSEDED = "superseded"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+    UNKNOWN = "unknown"
+    PROTOCOL = "protocol"
+    DENIED = "denied"
+    CONFIG = "config"
+    INTERRUPTED = "interrupted"
+    BUG = "bug"
+    DRY_RUN = "dry-run"
+
+
+class TriggerError(Exception):
+    """A foreseeable failure, with the sentence the operator reads and the next thing to do.
+
+    `message` says what happened and where; `hint` what to do about it (may be empty). Neither ends in a full stop.
+    `attempts` counts the attempts a delivery made before it failed; 0 where there was none.
+    """
+
+    status: ClassVar[Status]
+    outcome: ClassVar[Outcome]
+    attempts: int = 0
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def exit_status(self) -> int:
+        """The status this failure ends the process with."""
+        return self.status
+
+    @property
+    def kind(self) -> str:
+        """The class's name as the report writes it: `no-ack`, `bad-peer`."""
+        name = type(self).__name__.removesuffix("Error")
+        return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+class ConfigError(TriggerError):
+    """One or more settings are wrong; each problem is one line naming the variable, its value and its origin.
+
+    `known` holds the values that could be read all the same, so that the failure itself can be reported.
+    """
+
+    status = Status.CONFIG
+    outcome = Outcome.CONFIG
+
+    def __init__(self, *problems: str, known: Mapping[str, object] | None = None) -> None:
+        super().__init__("\n".join(problems))
+        self.problems: Sequence[str] = problems
+        self.known: Mapping[str, object] = known or {}
+
+
+class Interrupted(TriggerError):
+    """A signal ended the run before the trigger was acknowledged."""
+
+    status = Status.INTERRUPTED
+    outcome = Outcome.INTERRUPTED
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(message)
+        self.signum = signum
+
+    @property
+    def exit_status(self) -> int:
+        """128 + the signal's number: 130 for SIGINT, 143 for SIGTERM."""
+        return 128 + self.signum
+
+
+class BrokerError(TriggerError):
+    """The server, or the way to it, failed. `retryable` says whether another attempt may go better."""
+
+    retryable: ClassVar[bool] = False
+
+
+class Unavailable(BrokerError):
+    """Nobody who could store the trigger answers: no server, no leader, no stream. Nothing was stored."""
+
+    status = Status.UNAVAILABLE
+    outcome = Outcome.UNAVAILABLE
+    retryable = True
+
+
+class NoAck(BrokerError):
+    """The trigger was sent and nobody acknowledged it: it may be stored."""
+
+    status = Status.UNKNOWN
+    outcome = Outcome.UNKNOWN
+    retryable = True
+
+
+class Rejected(BrokerError):
+    """The server answered that it will not store this message: too large, stream sealed, another stream's subject."""
+
+    status = Status.REJECTED
+    outcome = Outcome.REJECTED
+
+
+class BadPeer(BrokerError):
+    """The other side is not what it should be: not NATS, no TLS, or a certificate that does not verify."""
+
+    status = Status.PROTOCOL
+    outcome = Outcome.PROTOCOL
+
+
+class Denied(BrokerError):
+    """The credentials are refused, or they do not permit what is asked."""
+
+    status = Status.DENIED
+    outcome = Outcome.DENIED
+
+
+class Unusable(BrokerError):
+    """The server works but cannot hold the trigger as configured: JetStream is off, or there is no such stream."""
+
+    status = Status.CONFIG
+    outcome = Outcome.CONFIG

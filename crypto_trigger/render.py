@@ -1,0 +1,259 @@
+"""Values -> lines, JSON objects and tables. Everything printed passes here, and nothing secret passes.
+
+stdout is the answer: one line, or one JSON object, or nothing. stderr is everything else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+from crypto_trigger.errors import Outcome, Status, TriggerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from crypto_trigger.brokers.setup import Setup
+    from crypto_trigger.delivery import Wait
+    from crypto_trigger.settings import Settings
+    from crypto_trigger.trigger import Receipt, Trigger
+
+MASK = "***"
+_SHORTEST_SECRET = 6
+_GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
+
+
+class Output:
+    """Where a command's words go: the answer to stdout, the rest to stderr, in the form asked for.
+
+    A closed or full stdout never changes the exit status: that answers for the trigger, not for the terminal.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.verbose = verbose
+        self._secrets: tuple[str, ...] = ()
+        self._status: Any = None
+
+    def keep_secret(self, secrets: Sequence[str]) -> None:
+        """Print `***` in the place of each of these texts from now on."""
+        # The longest first: one may be part of another. A net under masks that each place has of its own, so that the
+        # shortest, which would blot out ordinary words, are left to those.
+        self._secrets = tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
+
+    def answer(self, line: str, data: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Print the answer: `line`, or `data` as one JSON object."""
+        if self.quiet:
+            return
+        self._write(sys.stdout, self.json(data) if self.as_json else line)
+
+    def failure(self, message: str) -> None:
+        """Print why the run failed, on stderr; several lines only for several problems."""
+        self._write(sys.stderr, "\n".join(f"crypto-trigger: {line}" for line in message.split("\n")))
+
+    def warn(self, message: str) -> None:
+        """Print a warning, on stderr."""
+        self._write(sys.stderr, f"crypto-trigger: warning: {message}")
+
+    def detail(self, message: str) -> None:
+        """Print what only `--verbose` asks for, on stderr."""
+        if self.verbose:
+            self._write(sys.stderr, f"crypto-trigger: {message}")
+
+    def waiting(self, wait: Wait) -> None:
+        """Show why a run waits: as a line with `--verbose`, as a moving one on a terminal, else not at all."""
+        line = (
+            f"attempt {wait.attempt} failed: {wait.cause.message}; "
+            f"next in {wait.wait:.1f}s, giving up in {wait.left:.0f}s"
+        )
+        if self.verbose:
+            self.detail(line)
+        elif sys.stderr is not None and sys.stderr.isatty() and not self.quiet:
+            self._spin(self._clean(line))
+
+    def settle(self) -> None:
+        """Take the moving line away."""
+        status, self._status = self._status, None
+        if status is not None:
+            status.stop()
+
+    def json(self, data: Mapping[str, Any] | Sequence[Any]) -> str:
+        """Return `data` as one line of JSON, without anything secret."""
+        return json.dumps(self._masked(data), ensure_ascii=False)
+
+    def traceback(self, error: BaseException) -> None:
+        """Print a traceback, on stderr: what a bug leaves behind."""
+        import traceback
+
+        self._write(sys.stderr, "".join(traceback.format_exception(error)).rstrip("\n"), clean=False)
+
+    def table(self, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+        """Return rows as a table: as wide as the terminal, or as the text where there is none."""
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+        for column in columns:
+            table.add_column(column.upper(), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(self._clean(row[column])) for column in columns))
+        width = None if sys.stdout is not None and sys.stdout.isatty() else 1000
+        console = Console(width=width, color_system=None)
+        with console.capture() as captured:
+            console.print(table)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+    def _spin(self, line: str) -> None:
+        from rich.console import Console
+        from rich.status import Status as Spinner
+        from rich.text import Text
+
+        if self._status is None:
+            self._status = Spinner(Text(line), console=Console(stderr=True))
+            self._status.start()
+        self._status.update(Text(line))
+
+    def _write(self, stream: TextIO | None, text: str, *, clean: bool = True) -> None:
+        self.settle()
+        if stream is None:  # closed before we began
+            return
+        lines = text.split("\n")
+        whole = "\n".join(self._clean(line) for line in lines) if clean else self._mask(text)
+        try:
+            stream.write(whole + "\n")
+            stream.flush()
+        except (OSError, ValueError) as error:
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                self.warn(f"the answer could not be written to stdout: {error}")
+            _abandon(stream)
+
+    def _clean(self, text: str) -> str:
+        """Mask what is secret and escape what a terminal would obey."""
+        masked = self._mask(text)
+        if masked.isprintable():
+            return masked
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in masked)
+
+    def _mask(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+    def _masked(self, data: Any) -> Any:  # noqa: ANN401 - JSON
+        if isinstance(data, str):
+            return self._mask(data)
+        if isinstance(data, dict):
+            return {key: self._masked(value) for key, value in data.items()}
+        if isinstance(data, (list, tuple)):
+            return [self._masked(value) for value in data]
+        return data
+
+
+def _abandon(stream: TextIO) -> None:
+    """Send what is left of a stream nowhere, so that the interpreter's own flush at exit has nothing to say."""
+    with suppress(OSError, ValueError):
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
+def receipt_line(receipt: Receipt, trigger: Trigger) -> str:
+    """Return the one line of a publish that went well."""
+    tried = f" after {receipt.attempts} attempts" if receipt.attempts > 1 else ""
+    stored = f"in stream {receipt.stream}, sequence {receipt.seq}"
+    guard = _GUARDS.get(receipt.guard, "")
+    if receipt.outcome is Outcome.PUBLISHED:
+        return f"published {trigger.subject} for {trigger.slot} {stored}{tried}{guard}"
+    if receipt.outcome is Outcome.DUPLICATE:
+        return f"duplicate: {trigger.subject} for {trigger.slot} is already {stored}{tried}"
+    return f"superseded: {trigger.subject} has a later trigger than {trigger.slot} {stored}{tried}"
+
+
+def error_line(error: TriggerError) -> str:
+    """Return what went wrong and what to do about it; a line for each problem of a ConfigError."""
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def report(
+    *,
+    outcome: Outcome,
+    status: int,
+    settings: Settings | None = None,
+    trigger: Trigger | None = None,
+    receipt: Receipt | None = None,
+    error: TriggerError | BaseException | None = None,
+    attempts: int,
+    elapsed: float,
+) -> dict[str, Any]:
+    """Return the report of a publish; keys that do not apply are absent. `elapsed` is in seconds."""
+    data = {
+        "outcome": str(outcome),
+        "status": int(status),
+        "delivery": str(settings.delivery) if settings else None,
+        "subject": settings.subject if settings else None,
+        "stream": settings.stream if settings else None,
+        "seq": receipt.seq if receipt else None,
+        "msg_id": trigger.msg_id if trigger else None,
+        "scheduled_at": str(trigger.slot) if trigger else None,
+        "guard": receipt.guard if receipt else None,
+        "attempts": attempts or None,
+        "elapsed_ms": round(elapsed * 1000),
+        "server": receipt.server if receipt else None,
+        "client_id": settings.client_id if settings else None,
+        "warnings": list(receipt.warnings) or None if receipt else None,
+        "error": error_data(error) if error else None,
+    }
+    return {key: value for key, value in data.items() if value is not None}
+
+
+def error_data(error: BaseException) -> dict[str, str]:
+    """Return an error as the report has it: `kind`, `message` and, if there is one, `hint`."""
+    if not isinstance(error, TriggerError):
+        return {"kind": type(error).__name__, "message": str(error)}
+    hint = {"hint": error.hint} if error.hint else {}
+    return {"kind": error.kind, "message": error.message, **hint}
+
+
+def dry_run_line(trigger: Trigger, settings: Settings) -> str:
+    """Return what a publish would send, and where to."""
+    servers = ", ".join(map(str, settings.servers))
+    return (
+        f"dry run: would publish {trigger.payload.decode()} to {trigger.subject} for {trigger.slot} "
+        f"(msg id {trigger.msg_id}, stream {settings.stream}, {servers})"
+    )
+
+
+def setup_line(setup: Setup) -> str:
+    """Return what became of the stream."""
+    name = f"stream {setup.stream}"
+    if setup.change == "created":
+        return f"{name} created on {setup.server}"
+    if setup.change == "unchanged":
+        return f"{name} is already as configured"
+    listed = "; ".join(map(str, setup.differences))
+    if setup.change == "updated":
+        return f"{name} updated: {listed}"
+    return f"{name} differs: {listed}"
+
+
+def setup_data(setup: Setup) -> dict[str, Any]:
+    """Return what became of the stream, as JSON has it."""
+    status = Status.CONFIG if setup.change == "differs" else Status.OK
+    data: dict[str, Any] = {
+        "outcome": str(setup.change),
+        "status": int(status),
+        "stream": setup.stream,
+        "server": setup.server,
+    }
+    if setup.differences:
+        data["differences"] = [
+            {"name": difference.name, "found": difference.found, "wanted": difference.wanted}
+            for difference in setup.differences
+        ]
+    return data

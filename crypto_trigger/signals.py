@@ -1,0 +1,60 @@
+"""SIGINT and SIGTERM, from the first line to the last: who hears them when.
+
+Three states follow each other. At first a signal ends the program where it stands (`Signalled`); while a trigger is
+being delivered it goes to the delivery, which knows what can be claimed; once the verdict is known it changes nothing.
+With handlers of our own from the start, a container's PID 1 ends on SIGTERM too: the kernel drops a signal that PID 1
+has left at its default (signal(7), pid_namespaces(7)).
+"""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+_HEARD = (signal.SIGINT, signal.SIGTERM)
+_ignored_from_start: set[int] = set()
+_installed = False
+
+
+class Signalled(BaseException):
+    """A signal came while nothing was on its way. A BaseException, so that no `except Exception` keeps it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def install() -> None:
+    """Let a signal end the program where it stands. What the parent process had ignored (nohup) stays ignored."""
+    global _installed  # noqa: PLW0603 - signal handlers are the process's, and so is this
+    if not _installed:
+        _ignored_from_start.update(s for s in _HEARD if signal.getsignal(s) == signal.SIG_IGN)
+        _installed = True
+    _handle_with(_raise)
+
+
+@contextmanager
+def routed(loop: AbstractEventLoop, hear: Callable[[int], None]) -> Iterator[None]:
+    """Hand signals to `hear`, called in `loop`, while the block runs; after it they change nothing any more."""
+    # Not the loop's own add_signal_handler: it would put the default back before the verdict is out.
+    _handle_with(lambda signum, _: loop.call_soon_threadsafe(hear, signum))
+    try:
+        yield
+    finally:
+        _handle_with(signal.SIG_IGN)
+
+
+def _handle_with(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    for signum in _HEARD:
+        if signum not in _ignored_from_start:
+            signal.signal(signum, handler)
+
+
+def _raise(signum: int, _: FrameType | None) -> None:
+    raise Signalled(signum)

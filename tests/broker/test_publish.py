@@ -1,0 +1,22 @@
+"""`publish` against the real server: what the stream holds, then what is said."""
+
+from support.streams import stored
+
+
+def test_the_stream_holds_one_message_with_the_exact_payload(run, place):
+    assert run("setup").status == 0
+    result = run("publish")
+    (message,) = stored(place.url, place.stream)
+    assert message.data == b'{"trigger":"update"}'
+    assert result.status == 0
+    assert result.out.startswith(f"published {place.subject} for ")
+    assert result.err == ""
+
+
+def test_a_second_publish_in_the_slot_adds_nothing(run, place):
+    run("setup")
+    run("publish", "--scheduled-at", "2026-11-23T12:00:00Z")
+    result = run("publish", "--scheduled-at", "2026-11-23T12:14:59Z")
+    assert len(stored(place.url, place.stream)) == 1
+    assert result.status == 0
+    assert result.out.startswith("duplicate: ")

@@ -1,0 +1,74 @@
+"""A clean place for every test, and the program run through its own gate."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+
+from crypto_trigger import cli
+from crypto_trigger.server import Server
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+class Place(NamedTuple):
+    """A server, and a stream and subject on it that no other test uses. The environment names all three."""
+
+    url: str
+    stream: str
+    subject: str
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch, tmp_path):
+    """No settings from the machine, an empty working directory and home."""
+    for name in list(os.environ):
+        if name.startswith(("NATS_", "CRYPTO_TRIGGER_")) or name in ("TRACEPARENT", "TRACESTATE", "XDG_CONFIG_HOME"):
+            monkeypatch.delenv(name)
+    workplace = tmp_path / "workplace"
+    workplace.mkdir()
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("HOME", str(workplace))
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command line through `cli.main`; returns its status, stdout and stderr."""
+
+    def call(*argv):
+        capsys.readouterr()
+        handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            status = cli.main([str(argument) for argument in argv])
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+        return Result(status, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The real nats-server with JetStream, one for the session."""
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture
+def place(server, monkeypatch):
+    """A stream name and subject of the test's own, named by the environment; nothing is set up yet."""
+    name = f"t{uuid4().hex[:12]}"
+    found = Place(server.url, name, f"{name}.update")
+    monkeypatch.setenv("NATS_URL", found.url)
+    monkeypatch.setenv("CRYPTO_TRIGGER_STREAM", found.stream)
+    monkeypatch.setenv("CRYPTO_TRIGGER_SUBJECT", found.subject)
+    return found
