@@ -202,7 +202,7 @@ def publish(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Deliver this slot's trigger: exactly one, however often this runs."""
+    """Deliver this slot's trigger: one, however often this runs."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     run.reports = True
@@ -297,10 +297,12 @@ def config(
     give_up_after: GiveUpAfter = None,
     every: Every = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Show every setting, its value (secrets masked) and where it came from."""
+    """Show every setting, its value and where it came from."""
     run: Run = context.obj
-    output = run.begin(as_json=as_json)
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = run.load(
         env_file,
         servers=server,
@@ -328,7 +330,7 @@ def demo(
         int | None, typer.Option(min=1, max=65535, help="The server's port; 4222 with --stay, else a free one.")
     ] = None,
 ) -> None:
-    """See it work against a throw-away server, or keep one for development with --stay."""
+    """See it all work against a throw-away server."""
     run: Run = context.obj
     output = run.begin()
     from crypto_trigger import demo as story

@@ -357,7 +357,10 @@ class _Finder:
             return {}
         entries: dict[str, tuple[str | None, str]] = {}
         for binding in bindings:
-            origin = f"{shown} line {binding.original.line}"
+            text = binding.original.string
+            # The parser counts a binding from the blank lines before it.
+            line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
+            origin = f"{shown} line {line}"
             if binding.error:
                 self.problems.append(f"{origin} is not NAME=value; correct it, or put # before it")
             elif binding.key:

@@ -196,6 +196,15 @@ RULES = (
         "JetStream is off",
         "start the server with JetStream: nats-server -js",
     ),
+    # What nats-py's JetStream calls make of the same 503.
+    Rule(
+        Phase.ASK,
+        nats.js.errors.ServiceUnavailableError,
+        "",
+        Unusable,
+        "JetStream is off",
+        "start the server with JetStream: nats-server -js",
+    ),
     Rule(Phase.BEFORE, OSError, "", Unavailable, ""),
     Rule(Phase.BEFORE, nats.errors.Error, "", Unavailable, ""),
     Rule(Phase.PUBLISH, OSError, "", NoAck, ""),
@@ -301,6 +310,13 @@ def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str) -> Br
     if (error.code or 0) < _SERVER_FAULT:
         return Rejected(says)
     return NoAck(says) if phase is Phase.PUBLISH else Unavailable(says)
+
+
+def nobody_responds(error: BaseException | None) -> bool:
+    """Tell whether a request failed because nobody listens on its subject: the server's bare 503 (ADR-22)."""
+    if isinstance(error, nats.js.errors.ServiceUnavailableError):
+        return error.err_code is None
+    return isinstance(error, nats.errors.NoRespondersError)
 
 
 def passes(error: nats.js.errors.APIError) -> bool:

@@ -7,10 +7,18 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import nats.errors
 import nats.js.errors
 
-from crypto_trigger.brokers.faults import LOST_RACE, NO_MESSAGE, SETUP, STREAM_NOT_FOUND, Phase, Violation, api_error
+from crypto_trigger.brokers.faults import (
+    LOST_RACE,
+    NO_MESSAGE,
+    SETUP,
+    STREAM_NOT_FOUND,
+    Phase,
+    Violation,
+    api_error,
+    nobody_responds,
+)
 from crypto_trigger.errors import BrokerError, Denied, NoAck, Unavailable, Unusable
 from crypto_trigger.trigger import TIME, Stored, Trigger
 from crypto_trigger.values import format_duration
@@ -145,16 +153,16 @@ class Stream:
             try:
                 return await self.connection.ask(request(), subject, Phase.ASK)
             except BrokerError as error:
-                if not isinstance(error.__cause__, nats.errors.NoRespondersError):
+                if not nobody_responds(error.__cause__):
                     raise
             await asyncio.sleep(_NO_RESPONDERS_WAIT)
         try:
             return await self.connection.ask(request(), subject, Phase.ASK)
         except Unusable as error:
             server = self.connection.server
-            if isinstance(error.__cause__, nats.errors.NoRespondersError) and self.connection.leaving:
+            if nobody_responds(error.__cause__) and self.connection.leaving:
                 raise Unavailable(f"{server}: the server is shutting down (lame duck mode)") from error
-            if isinstance(error.__cause__, nats.errors.NoRespondersError) and self._domain:
+            if nobody_responds(error.__cause__) and self._domain:
                 raise Unavailable(
                     f"{server}: JetStream domain {self._domain} does not answer",
                     "check NATS_JS_DOMAIN, and the leaf node connection to it",
