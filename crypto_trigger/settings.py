@@ -7,7 +7,7 @@ variable counts as not set. Everything that can be wrong without the network is 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -200,7 +200,7 @@ class Source:
             return ""
         if self.setting.secret:
             return MASK
-        raw = values.mask_url(self.raw) if self.setting.parse is values.servers else self.raw
+        raw = values.mask_url(self.raw) if self.setting.parse is values.servers else values.mask_seed(self.raw)
         clipped = raw if len(raw) <= _LONGEST_SHOWN else raw[:_LONGEST_SHOWN] + "..."
         return clipped if clipped.isprintable() else clipped.encode("unicode_escape").decode()
 
@@ -269,6 +269,8 @@ def load(flags: Mapping[str, str | None], env_file: str | None, environ: Mapping
     parsed = {source.setting.attribute: found.parse(source) for source in found.sources}
     _merge_secret_file(parsed, found, "password")
     _merge_secret_file(parsed, found, "token")
+    if parsed["password"] is None:
+        found.hide("user")
     if parsed["stream"] is None and "stream" not in found.broken:
         parsed["stream"] = found.default_stream()
     _check_together(parsed, found)
@@ -324,10 +326,16 @@ class _Finder:
         self.problems.append(source.problem(what))
         self.broken.add(source.setting.attribute)
 
+    def hide(self, attribute: str) -> None:
+        """Treat a value as a secret: a user name without a password is a token."""
+        source = self.source(attribute)
+        setting = source.setting._replace(secret=True)
+        self.sources[self.sources.index(source)] = replace(source, setting=setting)
+
     def default_stream(self) -> str | None:
         """Name the stream after the cluster, as the old system's users know it."""
         cluster = self.source("cluster_id")
-        index = next(i for i, source in enumerate(self.sources) if source.setting.attribute == "stream")
+        index = self.sources.index(self.source("stream"))
         self.sources[index] = Source(_BY_ATTRIBUTE["stream"], cluster.raw, cluster.layer, "NATS_CLUSTER_ID")
         try:
             return values.name(cluster.raw or "")
@@ -419,7 +427,8 @@ class _Finder:
             if name.startswith("CRYPTO_TRIGGER_") and name not in known and not linked:
                 from difflib import get_close_matches
 
-                close = get_close_matches(name, known, 1)
+                # The names share their beginning, which alone makes none of them the one that was meant.
+                close = get_close_matches(name, known, 1, cutoff=0.85)
                 meant = f"; did you mean {close[0]}?" if close else ""
                 self.warnings.append(f"{name} (from {origin}) is not a setting and is ignored{meant}")
 

@@ -215,6 +215,11 @@ def mask_url(raw: str) -> str:
     return f"{scheme}***@{tail}"
 
 
+def mask_seed(raw: str) -> str:
+    """Return a text without nkey seeds: some give the seed where its file is to be named."""
+    return re.sub(_NKEY_SEED, "***", raw)
+
+
 def expand(raw: str) -> str:
     """Return a path with `~` and `$VARIABLES` expanded, as natscli does."""
     return expandvars(expanduser(raw))  # noqa: PTH111 - Path.expanduser raises where there is no home
