@@ -1,0 +1,602 @@
+"""Settings: which layer wins, what is wrong with each value, and that no secret is shown on the way."""
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from crypto_trigger.errors import ConfigError
+from crypto_trigger.settings import SETTINGS, explain, load
+from crypto_trigger.values import Delivery, Server
+
+SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
+# As natscli writes a context with nothing but a server in it.
+NATSCLI_CONTEXT = {
+    "description": "",
+    "url": "nats://context:4222",
+    "socks_proxy": "",
+    "token": "",
+    "user": "",
+    "password": "",
+    "creds": "",
+    "nkey": "",
+    "cert": "",
+    "key": "",
+    "ca": "",
+    "nsc": "",
+    "jetstream_domain": "",
+    "jetstream_api_prefix": "",
+    "jetstream_event_prefix": "",
+    "inbox_prefix": "",
+    "user_jwt": "",
+    "user_seed": "",
+    "color_scheme": "",
+    "tls_first": False,
+    "windows_cert_store": "",
+    "windows_ca_certs_match": None,
+}
+
+
+def settings_of(environ=None, *, env_file=None, **flags):
+    return load(flags, env_file, environ or {})
+
+
+def problems_of(environ=None, *, env_file=None, **flags):
+    with pytest.raises(ConfigError) as caught:
+        load(flags, env_file, environ or {})
+    return caught.value.problems
+
+
+def write(name, content):
+    path = Path.cwd() / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def context(name="context.json", **content):
+    return write(name, json.dumps(content))
+
+
+LAYERS = {
+    "flag": "--server",
+    "environment": "the environment",
+    "env-file": ".env line 3",
+    "context": "context context.json",
+    "default": "the default",
+}
+
+
+@pytest.mark.parametrize("first", range(len(LAYERS)), ids=LAYERS)
+def test_the_first_layer_that_has_a_value_wins(first):
+    below = list(LAYERS)[first:]
+    context(**NATSCLI_CONTEXT)
+    environ = {"NATS_CONTEXT": "context.json"} if "context" in below else {}
+    if "environment" in below:
+        environ["NATS_URL"] = "nats://environment:4222"
+    if "env-file" in below:
+        write(".env", "# servers\n\nNATS_URL=nats://env-file:4222\n")
+    flags = {"servers": "nats://flag:4222"} if "flag" in below else {}
+    found = settings_of(environ, **flags)
+    expected = {"default": "localhost"}.get(below[0], below[0])
+    assert [str(server) for server in found.servers] == [f"nats://{expected}:4222"]
+    assert found.source("servers").origin == LAYERS[below[0]]
+
+
+def test_an_empty_variable_is_one_that_is_not_set():
+    blank = {setting.variable: "" for setting in SETTINGS}
+    write(".env", "".join(f"{name}=\n" for name in blank))
+    assert settings_of(blank) == settings_of()
+    write(".env", "CRYPTO_TRIGGER_EVERY=30m\n")
+    assert settings_of({"CRYPTO_TRIGGER_EVERY": ""}).every == timedelta(minutes=30)
+
+
+def test_an_empty_flag_is_a_mistake_and_not_a_missing_one():
+    (problem,) = problems_of(subject="")
+    assert problem.startswith("CRYPTO_TRIGGER_SUBJECT '' (from --subject) ")
+
+
+def test_the_defaults_are_those_of_the_contract():
+    found = settings_of()
+    assert found.servers == (Server("localhost", 4222),)
+    assert (found.cluster_id, found.stream, found.client_id) == ("crypto-stats", "crypto-stats", "worker-server")
+    assert (found.subject, found.delivery) == ("crypto.update", Delivery.JETSTREAM)
+    assert (found.every, found.early) == (timedelta(minutes=15), timedelta(seconds=5))
+    assert (found.timeout, found.give_up_after) == (timedelta(seconds=5), timedelta(seconds=60))
+    assert (found.backoff_base, found.backoff_max) == (timedelta(milliseconds=250), timedelta(seconds=10))
+    optional = (
+        "user",
+        "password",
+        "token",
+        "creds",
+        "nkey",
+        "ca",
+        "cert",
+        "key",
+        "context",
+        "js_domain",
+        "report_file",
+    )
+    assert {name: getattr(found, name) for name in optional} == dict.fromkeys(optional)
+
+
+def test_the_stream_is_named_after_the_cluster_unless_it_has_a_name():
+    assert settings_of({"NATS_CLUSTER_ID": "mine"}).stream == "mine"
+    assert settings_of({"NATS_CLUSTER_ID": "mine", "CRYPTO_TRIGGER_STREAM": "own"}).stream == "own"
+    (problem,) = problems_of({"NATS_CLUSTER_ID": "my.cluster"})
+    assert problem.startswith("NATS_CLUSTER_ID 'my.cluster' (from the environment) ")
+    assert "CRYPTO_TRIGGER_STREAM" in problem
+    found = settings_of({"NATS_CLUSTER_ID": "my.cluster", "CRYPTO_TRIGGER_STREAM": "own"})
+    assert (found.cluster_id, found.stream) == ("my.cluster", "own")
+
+
+@pytest.mark.parametrize(
+    ("raw", "servers"),
+    [
+        ("nats://h", [Server("h", 4222)]),
+        ("nats://h:4333/", [Server("h", 4333)]),
+        ("tls://h", [Server("h", 4222, tls=True)]),
+        ("nats://[::1]:4333", [Server("::1", 4333)]),
+        ("nats://a, tls://b:1 ,nats://c", [Server("a"), Server("b", 1, tls=True), Server("c")]),
+        ("nats://u:p@h", [Server("h", user="u", password="p")]),
+        ("nats://u:p%40%2F%2C@h", [Server("h", user="u", password="p@/,")]),
+        ("nats://u%3A:p@ss@h", [Server("h", user="u:", password="p@ss")]),
+        ("nats://u:@h", [Server("h", user="u", password="")]),
+        ("nats://tok%2Fen@h", [Server("h", token="tok/en")]),
+    ],
+)
+def test_a_list_of_servers_is_read_as_nats_writes_it(raw, servers):
+    assert list(settings_of({"NATS_URL": raw}).servers) == servers
+
+
+VALUES = [
+    ("NATS_TLS_FIRST", "tls_first", "TRUE", True),
+    ("NATS_TLS_FIRST", "tls_first", "off", False),
+    ("NATS_INBOX_PREFIX", "inbox_prefix", "_INBOX.mine", "_INBOX.mine"),
+    ("NATS_JS_DOMAIN", "js_domain", "hub", "hub"),
+    ("NATS_CLIENT_ID", "client_id", "büro 1", "büro 1"),
+    ("CRYPTO_TRIGGER_SUBJECT", "subject", "crypto.ünicode", "crypto.ünicode"),
+    ("CRYPTO_TRIGGER_EVERY", "every", "1h30m", timedelta(minutes=90)),
+    ("CRYPTO_TRIGGER_TIMEOUT", "timeout", "250ms", timedelta(milliseconds=250)),
+    (
+        "CRYPTO_TRIGGER_SCHEDULED_AT",
+        "scheduled_at",
+        "2026-11-23T18:45:00+01:00",
+        datetime(2026, 11, 23, 17, 45, tzinfo=UTC),
+    ),
+    ("CRYPTO_TRIGGER_K8S_JOB", "k8s_job", "x-1", "x-1"),
+    ("CRYPTO_TRIGGER_REPORT_FILE", "report_file", "/dev/termination-log", "/dev/termination-log"),
+    ("TRACESTATE", "tracestate", "a=b", "a=b"),
+]
+
+
+@pytest.mark.parametrize(("variable", "attribute", "raw", "value"), VALUES, ids=lambda value: str(value)[:30])
+def test_a_value_is_parsed_once_and_frozen(variable, attribute, raw, value):
+    assert getattr(settings_of({variable: raw}), attribute) == value
+
+
+BAD = [
+    *(
+        ("NATS_URL", raw, says)
+        for raw, says in (
+            ("foo", "must be nats://host:port"),
+            ("localhost:4222", "must be nats://host:port"),
+            ("http://h", "must be nats://host:port"),
+            ("ws://h:80", "WebSocket"),
+            ("nats://", "no valid host and port"),
+            ("nats://h:0", "no valid host and port"),
+            ("nats://h:65536", "no valid host and port"),
+            ("nats://h:port", "no valid host and port"),
+            ("nats://[::1", "no valid host and port"),
+            ("nats://two words", "no valid host and port"),
+            ("nats://a,,nats://b", "must be nats://host:port"),
+            ("nats://a,", "must be nats://host:port"),
+            ("nats://h/path", "goes on after the port"),
+            ("nats://h?tls=1", "goes on after the port"),
+        )
+    ),
+    *(
+        ("CRYPTO_TRIGGER_TIMEOUT", raw, "duration")
+        for raw in ("banana", "5", "-5s", "1d", "5 s", "5S", "1h30", "1,5s", ".s")
+    ),
+    *(
+        ("CRYPTO_TRIGGER_TIMEOUT", raw, "more than 0s and at most 8760h")
+        for raw in ("0s", "8760h1ms", f"{'9' * 400}h", "1ns")
+    ),
+    ("CRYPTO_TRIGGER_EVERY", "1500ms", "whole number of seconds"),
+    *(
+        ("CRYPTO_TRIGGER_SCHEDULED_AT", raw, "RFC 3339")
+        for raw in (
+            "yesterday",
+            "2026-11-23",
+            "2026-11-23T12:00:00",
+            "2026-11-23T12:00Z",
+            "20261123T120000Z",
+            "1763899200",
+        )
+    ),
+    *(
+        ("CRYPTO_TRIGGER_SCHEDULED_AT", raw, "calendar")
+        for raw in (
+            "2026-02-30T00:00:00Z",
+            "2026-11-23T12:00:60Z",
+            "2026-11-23T12:00:00+25:00",
+            "0001-01-01T00:00:00+01:00",
+        )
+    ),
+    *(("CRYPTO_TRIGGER_SUBJECT", raw, "empty part") for raw in ("a..b", ".a", "a.")),
+    *(("CRYPTO_TRIGGER_SUBJECT", raw, "wildcard") for raw in ("crypto.*", "crypto.>", "*")),
+    *(("CRYPTO_TRIGGER_SUBJECT", raw, "blank") for raw in ("a b", "a\tb", "a\r\nPUB x 0")),
+    ("CRYPTO_TRIGGER_SUBJECT", "$JS.API.x", "starts with $"),
+    ("CRYPTO_TRIGGER_SUBJECT", "ü" * 128, "longer than 255 bytes"),
+    *(("CRYPTO_TRIGGER_STREAM", raw, "NATS name") for raw in ("a.b", "a b", "a*", "a/b", "a\\b", ">")),
+    ("NATS_JS_DOMAIN", "a.b", "NATS name"),
+    ("NATS_CLIENT_ID", "a\nb", "control character"),
+    ("NATS_CLIENT_ID", "a\x1b[2Jb", "control character"),
+    ("NATS_TLS_FIRST", "maybe", "true or false"),
+    *(("CRYPTO_TRIGGER_DELIVERY", raw, "jetstream") for raw in ("pigeon", "JetStream")),
+    *((name, "/nowhere/x", "no such file") for name in ("NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_PASSWORD_FILE")),
+    *((name, ".", "is a directory") for name in ("NATS_CREDS", "NATS_TOKEN_FILE", "NATS_CA")),
+]
+
+
+@pytest.mark.parametrize(("variable", "raw", "says"), BAD, ids=lambda value: repr(value)[:40])
+def test_a_bad_value_is_one_line_with_its_variable_value_and_origin(variable, raw, says):
+    (problem,) = problems_of({variable: raw})
+    shown = raw.encode("unicode_escape").decode() if not raw.isprintable() else raw
+    shown = shown if len(shown) <= 80 else shown[:80] + "..."
+    assert problem.startswith(f"{variable} '{shown}' (from the environment) ")
+    assert says in problem
+    assert problem.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"CRYPTO_TRIGGER_EVERY": "1m", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "1m"}, "CRYPTO_TRIGGER_GIVE_UP_AFTER '1m'"),
+        ({"CRYPTO_TRIGGER_EVERY": "30s"}, "CRYPTO_TRIGGER_GIVE_UP_AFTER '60s' (from the default)"),
+        ({"CRYPTO_TRIGGER_EARLY": "15m"}, "CRYPTO_TRIGGER_EARLY '15m'"),
+        ({"CRYPTO_TRIGGER_BACKOFF_BASE": "11s"}, "CRYPTO_TRIGGER_BACKOFF_BASE '11s'"),
+        ({"NATS_CERT": os.devnull}, f"NATS_CERT '{os.devnull}' (from the environment) needs NATS_KEY"),
+        ({"NATS_KEY": os.devnull}, f"NATS_KEY '{os.devnull}' (from the environment) needs NATS_CERT"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
+)
+def test_what_two_values_get_wrong_together_is_one_line(environ, says):
+    (problem,) = problems_of(environ)
+    assert problem.startswith(says)
+
+
+def test_every_bad_value_is_found_at_once_each_on_a_line_of_its_own(run):
+    Path(".env").write_text("CRYPTO_TRIGGER_TIMEOUT=soon\nnonsense here\n")
+    os.environ["NATS_URL"] = "foo"
+    result = run("publish", "--every", "banana")
+    assert result.status == 78
+    assert result.out == ""
+    lines = result.err.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("crypto-trigger: ") for line in lines)
+    for words in (
+        ".env line 2 is not NAME=value",
+        "NATS_URL 'foo' (from the environment)",
+        "CRYPTO_TRIGGER_EVERY 'banana' (from --every)",
+        "CRYPTO_TRIGGER_TIMEOUT 'soon' (from .env line 1)",
+    ):
+        assert sum(words in line for line in lines) == 1, words
+
+
+# Secrets.
+
+SECRETS = {
+    "NATS_PASSWORD": ("topsecret", "topsecret"),
+    "NATS_TOKEN": ("topsecret", "topsecret"),
+    "NATS_URL": ("nats://worker:topsecret@h", "topsecret"),
+    "NATS_URL token": ("nats://topsecret@h", "topsecret"),
+    "NATS_URL second": ("nats://a,nats://worker:topsecret@b", "topsecret"),
+    "NATS_URL escaped": ("nats://worker:top%2Fsecret@h", "secret@"),
+    "NATS_USER alone": ("topsecret", "topsecret"),
+    "NATS_USER short": ("topse", "topse"),
+    "NATS_PASSWORD short": ("topse", "topse"),
+    "NATS_PASSWORD_FILE": ("secret.txt", "topsecret"),
+    "NATS_TOKEN_FILE": ("secret.txt", "topsecret"),
+    "NATS_NKEY": ("nkey.txt", SEED),
+    "NATS_CREDS": ("creds.txt", SEED),
+}
+
+
+def creds(jwt="eyJ0.jwt.sig", seed=SEED, end="\n"):
+    parts = (
+        "NATS USER JWT",
+        jwt,
+        "------END NATS USER JWT------",
+        "USER NKEY SEED",
+        seed,
+        "------END USER NKEY SEED------",
+    )
+    lines = [f"-----BEGIN {parts[0]}-----", *parts[1:3], "", f"-----BEGIN {parts[3]}-----", *parts[4:]]
+    return end.join(lines) + end
+
+
+@pytest.mark.parametrize(("raw", "secret"), SECRETS.values(), ids=SECRETS)
+def test_no_secret_is_shown_by_any_look_at_the_settings(raw, secret, request, run, monkeypatch):
+    write("secret.txt", "topsecret\n")
+    write("nkey.txt", SEED + "\n")
+    write("creds.txt", creds())
+    variable = request.node.callspec.id.partition(" ")[0]
+    monkeypatch.setenv(variable, raw)
+    found = settings_of(os.environ)
+    seen = [repr(found), repr(found.sources), str(explain(found))]
+    for command in (["config", "--json"], ["publish", "--dry-run", "--json", "-v"]):
+        result = run(*command)
+        assert result.status == 0
+        seen += [result.out, result.err]
+    assert not [text for text in seen if secret in text]
+
+
+HIDDEN = "hunter2"
+
+
+@pytest.mark.parametrize("between", ["/", "@", ",", "#", "?", ":", " ", "[", "%", "\\", ",nats://", "\x1b"])
+def test_a_password_with_odd_characters_in_the_url_is_never_shown(between, run, monkeypatch):
+    monkeypatch.setenv("NATS_URL", f"nats://worker:{HIDDEN}{between}{HIDDEN}@h:4222")
+    for command in (["config", "--json"], ["publish", "--dry-run", "-v"]):
+        result = run(*command)
+        assert HIDDEN not in result.out + result.err
+        assert result.status in (0, 78)
+
+
+@pytest.mark.parametrize("variable", ["NATS_NKEY", "NATS_CREDS"])
+def test_a_seed_given_in_the_place_of_its_file_is_not_shown(variable):
+    (problem,) = problems_of({variable: SEED})
+    assert SEED not in problem
+    assert problem.startswith(f"{variable} '***' (from the environment) ")
+
+
+def test_the_text_of_a_bad_line_in_the_env_file_is_not_shown():
+    write(".env", f'NATS_URL=nats://h\nNATS_PASSWORD="{HIDDEN}\n')
+    (problem,) = problems_of()
+    assert problem == ".env line 2 is not NAME=value; correct it, or put # before it"
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=["bare", "lf", "crlf"])
+def test_a_mounted_secret_is_read_without_its_line_end(end):
+    path = write("secret", f" p@ss word{end}")
+    assert settings_of({"NATS_PASSWORD_FILE": path}).password == " p@ss word"
+    assert settings_of({"NATS_TOKEN_FILE": path}).token == " p@ss word"
+
+
+@pytest.mark.parametrize(("content", "says"), [("", "empty file"), ("\n", "empty file"), (b"\xff\xfe", "not text")])
+def test_a_mounted_secret_that_holds_none_is_refused(content, says):
+    (problem,) = problems_of({"NATS_TOKEN_FILE": write("secret", content)})
+    assert says in problem
+
+
+@pytest.mark.parametrize("kind", ["PASSWORD", "TOKEN"])
+def test_of_a_secret_and_its_file_the_stronger_layer_wins(kind):
+    path = write("secret", "mounted")
+    attribute = kind.lower()
+    direct, mounted = f"NATS_{kind}", f"NATS_{kind}_FILE"
+    write(".env", f"{direct}=direct\n")
+    assert getattr(settings_of({mounted: path}), attribute) == "mounted"
+    write(".env", f"{mounted}={path}\n")
+    assert getattr(settings_of({direct: "direct"}), attribute) == "direct"
+    Path(".env").unlink()
+    (problem,) = problems_of({direct: "direct", mounted: path})
+    assert problem == f"{mounted} '{path}' (from the environment) is set beside {direct}; keep one of the two"
+    written = context(**{attribute: "of the context"})
+    assert getattr(settings_of({"NATS_CONTEXT": written, mounted: path}), attribute) == "mounted"
+
+
+# Credential files.
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
+def test_credential_files_are_read_with_any_line_end(end):
+    found = settings_of({"NATS_CREDS": write("creds", creds(end=end)), "NATS_NKEY": write("nkey", f"{SEED}{end}{end}")})
+    assert (found.creds.jwt, found.creds.seed, found.nkey) == ("eyJ0.jwt.sig", SEED, SEED)
+
+
+@pytest.mark.parametrize(
+    ("variable", "content", "says"),
+    [
+        ("NATS_CREDS", "eyJ0.jwt.sig\n", "NATS USER JWT"),
+        ("NATS_CREDS", creds().partition("-----BEGIN USER")[0], "USER NKEY SEED"),
+        ("NATS_CREDS", creds(seed="SUSHORT"), "USER NKEY SEED"),
+        ("NATS_CREDS", "", "NATS USER JWT"),
+        ("NATS_CREDS", b"\xff", "not text"),
+        ("NATS_NKEY", "UABC", "no user nkey seed"),
+        ("NATS_NKEY", SEED.replace("SU", "SA"), "no user nkey seed"),
+    ],
+    ids=["no-markers", "no-seed", "bad-seed", "empty", "binary", "public-key", "account-seed"],
+)
+def test_a_file_that_holds_no_credentials_is_refused_by_name(variable, content, says):
+    path = write("file", content)
+    (problem,) = problems_of({variable: path})
+    assert problem.startswith(f"{variable} '{path}' (from the environment) names a file ")
+    assert says in problem
+
+
+def test_paths_may_begin_with_the_home_directory_and_hold_variables(monkeypatch):
+    write("certs/ca.pem", "x")
+    monkeypatch.setenv("CERTS", "certs")
+    assert settings_of({"NATS_CA": "~/$CERTS/ca.pem"}).ca.samefile("certs/ca.pem")
+
+
+# The env file.
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfNATS_URL=nats://file:1\nCRYPTO_TRIGGER_SUBJECT=a.b\n",
+        b"NATS_URL=nats://file:1\r\nCRYPTO_TRIGGER_SUBJECT=a.b\r\n",
+        b"# a comment\n\nexport NATS_URL='nats://file:1' # why\n\n  CRYPTO_TRIGGER_SUBJECT = \"a.b\"",
+        b"NATS_URL=nats://first:1\nCRYPTO_TRIGGER_SUBJECT=a.b\nNATS_URL=nats://file:1\n",
+    ],
+    ids=["bom", "crlf", "shell", "twice"],
+)
+def test_an_env_file_is_read_however_it_was_written(content):
+    write(".env", content)
+    write("elsewhere/settings", content)
+    for env_file in (None, "elsewhere/settings"):
+        found = settings_of(env_file=env_file)
+        assert (str(found.servers[0]), found.subject) == ("nats://file:1", "a.b")
+
+
+def test_an_env_file_is_taken_literally():
+    write(".env", "NATS_PASSWORD=a${HOME}b$HOME\nNATS_TOKEN=x#y\n")
+    found = settings_of({"HOME": "/root"})
+    assert (found.password, found.token) == ("a${HOME}b$HOME", "x#y")
+
+
+def test_the_line_of_an_env_file_is_the_one_an_editor_shows():
+    write(".env", "# one\n\n\n   \nCRYPTO_TRIGGER_EVERY=banana\n\nno assignment\n")
+    assert [problem.partition(" is not ")[0] for problem in problems_of()] == [
+        ".env line 7",
+        "CRYPTO_TRIGGER_EVERY 'banana' (from .env line 5)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        ("missing.env", None, "--env-file 'missing.env' cannot be read: no such file or directory"),
+        (".", None, "--env-file '.' cannot be read: is a directory"),
+        ("latin.env", b"NATS_PASSWORD=p\xe4ss\n", "--env-file 'latin.env' cannot be read: it is not UTF-8"),
+        (
+            None,
+            b"NATS_PASSWORD=p\xe4ss\n",
+            "the env file '.env' of the working directory cannot be read: it is not UTF-8",
+        ),
+    ],
+    ids=["missing", "directory", "latin-1", "latin-1-default"],
+)
+def test_an_env_file_that_cannot_be_read_is_one_line(path, content, says):
+    if content:
+        write(path or ".env", content)
+    assert problems_of(env_file=path) == (says,)
+
+
+def test_a_directory_called_env_is_not_an_env_file():
+    Path(".env").mkdir()
+    assert settings_of() == settings_of(env_file=os.devnull)
+
+
+# Contexts.
+
+
+def test_a_context_is_found_by_name_where_the_nats_cli_keeps_it(tmp_path):
+    home = str(tmp_path / "config")
+    context(f"{home}/nats/context/mine.json", **NATSCLI_CONTEXT)
+    found = settings_of({"NATS_CONTEXT": "mine", "XDG_CONFIG_HOME": home})
+    assert str(found.servers[0]) == "nats://context:4222"
+    context(".config/nats/context/mine.json", **{**NATSCLI_CONTEXT, "url": "nats://home"})
+    assert found.source("servers").origin == f"context {home}/nats/context/mine.json"
+    assert str(settings_of({"NATS_CONTEXT": "mine"}).servers[0]) == "nats://home:4222"
+
+
+def test_a_context_gives_every_setting_it_shares_with_us():
+    path = context(
+        url="tls://c",
+        user="u",
+        password="p",
+        token="t",
+        creds=write("creds", creds()),
+        nkey="file://" + write("nkey", SEED),
+        ca=write("ca", ""),
+        cert=write("cert", ""),
+        key=write("key", ""),
+        tls_first=True,
+        inbox_prefix="_IN",
+        jetstream_domain="hub",
+    )
+    found = settings_of({"NATS_CONTEXT": path})
+    assert (found.servers, found.user, found.password, found.token) == ((Server("c", tls=True),), "u", "p", "t")
+    assert (found.creds.seed, found.nkey, found.tls_first) == (SEED, SEED, True)
+    assert (found.inbox_prefix, found.js_domain) == ("_IN", "hub")
+    assert [path.name for path in (found.ca, found.cert, found.key)] == ["ca", "cert", "key"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"nsc": "nsc://op/acc/user"}, "uses nsc, which is not supported here"),
+        ({"socks_proxy": "socks5://h"}, "uses socks_proxy, which"),
+        ({"user_jwt": HIDDEN}, "uses user_jwt, which"),
+        ({"jetstream_api_prefix": "x"}, "uses jetstream_api_prefix, which"),
+        ({"password": 1234567}, "holds a password that is not text"),
+        ({"password": "op://vault/item"}, "holds a password to be fetched from elsewhere"),
+        (["a list"], "not a JSON object"),
+        ("{", "not a JSON object"),
+        (b"\xff", "not a JSON object"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_context_we_cannot_follow_is_refused_by_name(content, says):
+    write("context.json", content if isinstance(content, (str, bytes)) else json.dumps(content))
+    (problem,) = problems_of({"NATS_CONTEXT": "context.json"})
+    assert problem.startswith("NATS_CONTEXT 'context.json' (from the environment) ")
+    assert says in problem
+    assert HIDDEN not in problem
+    assert "1234567" not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("missing", "cannot be read at "),
+        ("missing.json", "cannot be read at "),
+        ("../x", "is no context name"),
+        ("a/b", "is no context name"),
+    ],
+)
+def test_a_context_that_is_not_there_is_one_line(name, says):
+    (problem,) = problems_of({"NATS_CONTEXT": name})
+    assert problem.startswith(f"NATS_CONTEXT '{name}' (from the environment) {says}")
+
+
+def test_a_bad_value_of_a_context_names_the_context():
+    (problem,) = problems_of({"NATS_CONTEXT": context(url="foo")})
+    assert problem.startswith(f"NATS_URL 'foo' (from context {Path.cwd()}/context.json) ")
+
+
+# Typing errors.
+
+
+def test_a_variable_that_is_no_setting_is_warned_about_with_a_suggestion():
+    write(".env", "CRYPTO_TRIGGER_SUBJET=x\n")
+    found = settings_of({"CRYPTO_TRIGGER_GIVEUP_AFTER": "1m", "CRYPTO_TRIGGER_QQQQ": HIDDEN})
+    ignored = "is not a setting and is ignored"
+    assert found.warnings == (
+        f"CRYPTO_TRIGGER_GIVEUP_AFTER (from the environment) {ignored}; did you mean CRYPTO_TRIGGER_GIVE_UP_AFTER?",
+        f"CRYPTO_TRIGGER_QQQQ (from the environment) {ignored}",
+        f"CRYPTO_TRIGGER_SUBJET (from .env line 1) {ignored}; did you mean CRYPTO_TRIGGER_SUBJECT?",
+    )
+
+
+def test_what_others_set_is_not_warned_about():
+    kubernetes = {"CRYPTO_TRIGGER_SERVICE_HOST": "10.0.0.1", "CRYPTO_TRIGGER_PORT_80_TCP": "tcp://10.0.0.1:80"}
+    assert settings_of({**kubernetes, "NATS_PORT": "tcp://10.0.0.1:4222", "PATH": "/bin"}).warnings == ()
+
+
+def test_config_explains_every_setting(run, monkeypatch):
+    result = run("config", "--json")
+    rows = json.loads(result.out)["settings"]
+    assert [row["name"] for row in rows] == [setting.variable for setting in SETTINGS]
+    assert all(row["meaning"] and row["origin"] for row in rows)
+    monkeypatch.setenv("NATS_PASSWORD", HIDDEN)
+    table = run("config").out
+    assert HIDDEN not in table
+    for setting in SETTINGS:
+        assert setting.variable in table
+        assert setting.meaning in table
+
+
+def test_settings_cannot_be_changed():
+    found = settings_of()
+    with pytest.raises(AttributeError):
+        found.subject = "other"
+    assert replace(found, subject="other") != found
