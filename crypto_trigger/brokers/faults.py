@@ -163,6 +163,15 @@ RULES = (
         "the subject is longer than the server takes",
     ),
     Rule(Phase.PUBLISH, ConnectionLost, "invalid publish subject", Rejected, "the server refuses the subject"),
+    # nats-py's word for an 'Authorization Violation' that comes after the handshake: the user was removed meanwhile.
+    Rule(
+        Phase.BEFORE,
+        ConnectionLost,
+        "authorization failed",
+        Denied,
+        "the server refuses the credentials",
+        _CREDENTIALS,
+    ),
     Rule(Phase.BEFORE, ConnectionLost, "authentication expired", Denied, "the credentials have expired", _CREDENTIALS),
     Rule(Phase.BEFORE, ConnectionLost, "authentication revoked", Denied, "the credentials are revoked", _CREDENTIALS),
     Rule(Phase.BEFORE, ConnectionLost, "", Unavailable, "the connection ended: "),
@@ -218,6 +227,7 @@ RULES = (
     Rule(Phase.ASK, TypeError, "", BadPeer, "the answer is not JetStream's"),
     Rule(Phase.ASK, AttributeError, "", BadPeer, "the answer is not JetStream's"),
     Rule(Phase.ASK, LookupError, "", BadPeer, "the answer is not JetStream's"),
+    Rule(Phase.ASK, RecursionError, "", BadPeer, "the answer is not JetStream's"),
     Rule(
         Phase.PUBLISH,
         ValueError,
@@ -240,6 +250,14 @@ RULES = (
     Rule(
         Phase.PUBLISH,
         LookupError,
+        "",
+        NoAck,
+        "the answer is not a PubAck",
+        "does another service listen on the subject?",
+    ),
+    Rule(
+        Phase.PUBLISH,
+        RecursionError,
         "",
         NoAck,
         "the answer is not a PubAck",
@@ -286,7 +304,8 @@ def explain(error: Exception, phase: Phase, where: str) -> Exception:
     """Return what `error` means in `phase`, said of `where`; one of an unforeseen kind is returned as it is."""
     if isinstance(error, (BrokerError, ConfigError)):
         return error
-    if isinstance(error, nats.js.errors.APIError) and error.err_code is not None:
+    # What answers may not be JetStream: its codes are numbers only if it is.
+    if isinstance(error, nats.js.errors.APIError) and isinstance(error.err_code, int) and isinstance(error.code, int):
         return _explain_api(error, phase, where)
     text = str(error)
     for rule in RULES:
@@ -306,8 +325,8 @@ def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str) -> Br
     rule = _API_RULES.get(error.err_code or 0)
     if rule:
         return rule.error(f"{where}: {rule.says}", rule.hint)
-    says = f"{where}: JetStream answers {error.err_code}: {clean(error.description or '')}"
-    if (error.code or 0) < _SERVER_FAULT:
+    says = f"{where}: JetStream answers {error.err_code}: {clean(str(error.description))}"
+    if error.code is not None and error.code < _SERVER_FAULT:
         return Rejected(says)
     return NoAck(says) if phase is Phase.PUBLISH else Unavailable(says)
 
