@@ -25,6 +25,8 @@ TIME = "ce-time"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # How far a time that somebody else wrote down may lie from the clock before it is not believed.
 _PLAUSIBLE = timedelta(days=1)
+# Version ff and ids of zeros are invalid; version 00 ends with the flags, later ones may go on.
+_TRACEPARENT = r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def slot_of_run(
 
 def trace_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str]:
     """Return the W3C Trace Context headers to send on; an invalid traceparent is dropped, as the standard has it."""
-    if not traceparent or not re.fullmatch(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.*", traceparent):
+    if not traceparent or not re.fullmatch(_TRACEPARENT, traceparent):
         return {}
     if not tracestate or not tracestate.isascii():
         return {"traceparent": traceparent}

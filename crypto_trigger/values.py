@@ -15,15 +15,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 4222
+# In microseconds, the finest a timedelta has.
 _UNITS = {
-    "ns": timedelta(microseconds=0.001),
-    "us": timedelta(microseconds=1),
-    "µs": timedelta(microseconds=1),  # U+00B5, and below it U+03BC: Go takes both
-    "μs": timedelta(microseconds=1),
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
+    "ns": 0.001,
+    "us": 1,
+    "µs": 1,  # U+00B5, and below it U+03BC: Go takes both
+    "μs": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
 }
 # Patterns are compiled where they are used: a run without credentials does not pay for theirs.
 _DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
@@ -108,7 +109,8 @@ def duration(raw: str) -> timedelta:
     if not re.fullmatch(f"({_DURATION_PART})+", raw):
         raise ValueError("is not a duration; write it like 500ms, 15m or 1h30m")
     try:
-        total = sum((float(number) * _UNITS[unit] for number, unit in re.findall(_DURATION_PART, raw)), timedelta())
+        parts = re.findall(_DURATION_PART, raw)
+        total = timedelta(microseconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
     except OverflowError:
         total = timedelta.max
     if not timedelta(0) < total <= timedelta(hours=8760):
