@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 from crypto_trigger import __version__, signals
 from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError
@@ -44,8 +46,33 @@ Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No answer on stdout; the status tells.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.")]
 
+app = typer.Typer()
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands of `app`, each built when it is asked for.
+
+    Typer's own group builds all of them on every run, a dozen options each: that takes longer than the publishing.
+    """
+
+    def list_commands(self, _: Any) -> list[str]:  # noqa: ANN401 - Typer's context is of a private type
+        """Return the names, in the order of the help."""
+        return [_name(command) for command in app.registered_commands]
+
+    def get_command(self, _: Any, cmd_name: str) -> Any:  # noqa: ANN401 - likewise
+        """Return the command of that name, or None."""
+        asked = [command for command in app.registered_commands if _name(command) == cmd_name]
+        # A name that is none of them is answered with a similar one, looked for among all.
+        for command in asked or app.registered_commands:
+            alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+            alone.registered_commands = [command]
+            self.commands[_name(command)] = typer.main.get_command(alone)
+        return self.commands.get(cmd_name)
+
+
 # rich's help and tracebacks would cost more than the whole run, and its tracebacks show local variables.
-app = typer.Typer(
+program = typer.Typer(
+    cls=Commands,
     help="Publish one trigger to NATS per time slot, and exit with a status that means something.",
     epilog="Exit statuses: 0 in the stream; 75 perhaps; 2, 65, 69, 76, 77, 78 not; 70 a bug. See README.md.",
     rich_markup_mode=None,
@@ -150,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A subject may hold letters that a terminal's encoding lacks: shown escaped is better than a traceback.
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(argv, prog_name="crypto-trigger", obj=run)
+        program(argv, prog_name="crypto-trigger", obj=run)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
@@ -166,7 +193,7 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@program.callback()
 def _program(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
@@ -339,6 +366,10 @@ def demo(
         story.stay(output, port or 4222)
     else:
         story.tell(output, port or -1)
+
+
+def _name(command: typer.models.CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
 
 
 def _trigger(settings: Settings, output: Output, *, force: bool) -> Trigger:
