@@ -176,7 +176,7 @@ RULES = (
     Rule(Phase.BEFORE, ConnectionLost, "authentication revoked", Denied, "the credentials are revoked", _CREDENTIALS),
     Rule(Phase.BEFORE, ConnectionLost, "", Unavailable, "the connection ended: "),
     Rule(Phase.PUBLISH, ConnectionLost, "", NoAck, "the connection ended before the acknowledgement: "),
-    Rule(Phase.PUBLISH, nats.errors.MaxPayloadError, "", Rejected, "the message is larger than the server takes"),
+    Rule(Phase.ANY, nats.errors.MaxPayloadError, "", Rejected, "the message is larger than the server takes"),
     Rule(
         Phase.PUBLISH,
         nats.errors.ConnectionClosedError,
@@ -268,7 +268,7 @@ RULES = (
 NO_MESSAGE = 10037
 STREAM_NOT_FOUND = 10059
 # Another message came first on the subject: 10071 names its sequence, 10164 says it is still being stored.
-LOST_RACE = frozenset({10071, 10164})
+LOST_RACE = (10071, 10164)
 
 API_RULES = (
     ApiRule(10002, Rejected, "the account's storage is full"),
@@ -305,7 +305,7 @@ def explain(error: Exception, phase: Phase, where: str) -> Exception:
     if isinstance(error, (BrokerError, ConfigError)):
         return error
     # What answers may not be JetStream: its codes are numbers only if it is.
-    if isinstance(error, nats.js.errors.APIError) and isinstance(error.err_code, int) and isinstance(error.code, int):
+    if isinstance(error, nats.js.errors.APIError) and _is_jetstreams(error):
         return _explain_api(error, phase, where)
     text = str(error)
     for rule in RULES:
@@ -340,8 +340,12 @@ def nobody_responds(error: BaseException | None) -> bool:
 
 def passes(error: nats.js.errors.APIError) -> bool:
     """Tell whether a JetStream answer that is an error speaks of something that passes."""
-    rule = _API_RULES.get(error.err_code or 0)
+    rule = _API_RULES.get(error.err_code or 0) if _is_jetstreams(error) else None
     return rule is not None and rule.error.retryable
+
+
+def _is_jetstreams(error: nats.js.errors.APIError) -> bool:
+    return isinstance(error.err_code, int) and isinstance(error.code, int)
 
 
 def _own_words(error: Exception) -> str:
