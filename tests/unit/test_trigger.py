@@ -1,0 +1,248 @@
+"""The slot and the message: pure functions of the time, whatever the time zone."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crypto_trigger.trigger import Slot, Stored, Trigger, slot_of_run, source_of, trace_headers
+from crypto_trigger.values import instant
+
+EVERY = timedelta(minutes=15)
+EARLY = timedelta(seconds=5)
+NOON = instant("2026-11-23T12:00:00Z")
+# Offsets of a half and a quarter hour, and days that a clock skips or repeats.
+ZONES = st.sampled_from(
+    [UTC, *map(ZoneInfo, ("Europe/Berlin", "America/St_Johns", "Asia/Kathmandu", "Australia/Lord_Howe"))]
+)
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1), timezones=ZONES)  # noqa: DTZ001 - a strategy's bounds
+PERIODS = st.sampled_from([timedelta(seconds=1), timedelta(seconds=7), timedelta(minutes=1), EVERY, timedelta(hours=5)])
+
+
+def slot_at(now, *, every=EVERY, early=EARLY, scheduled_at=None, k8s_job=None):
+    slot, warning = slot_of_run(now, every, early, scheduled_at, k8s_job)
+    return str(slot), warning
+
+
+@settings(max_examples=60, database=None, deadline=None)
+@given(MOMENTS, PERIODS, st.timedeltas(timedelta(0), timedelta(days=1)), ZONES)
+def test_every_moment_is_in_one_slot_whatever_the_time_zone(moment, every, later, zone):
+    slot = Slot.containing(moment, every)
+    assert slot.start.utcoffset() == timedelta(0)
+    assert slot.start.timestamp() % every.total_seconds() == 0
+    assert slot.start <= moment.astimezone(UTC) < slot.start + every
+    assert Slot.containing(moment.astimezone(zone), every) == slot
+    # By the world's clock, not the wall's, which may go back.
+    assert Slot.containing(moment.astimezone(UTC) + later, every).start >= slot.start
+
+
+@pytest.mark.parametrize(
+    ("now", "slot"),
+    [
+        ("11:59:54.999999", "11:45:00"),
+        ("11:59:55", "12:00:00"),
+        ("12:00:00", "12:00:00"),
+        ("12:14:54.999999", "12:00:00"),
+        ("12:14:55", "12:15:00"),
+    ],
+)
+def test_a_run_up_to_early_before_a_slot_belongs_to_it(now, slot):
+    assert slot_at(instant(f"2026-11-23T{now}Z")) == (f"2026-11-23T{slot}Z", "")
+
+
+@pytest.mark.parametrize(
+    ("scheduled_at", "slot"),
+    [
+        ("2026-11-23T11:59:59Z", "2026-11-23T11:45:00Z"),
+        ("2026-11-23T12:14:59.999Z", "2026-11-23T12:00:00Z"),
+        ("2026-11-23T13:00:00+01:00", "2026-11-23T12:00:00Z"),
+        ("1969-12-31T23:59:59Z", "1969-12-31T23:45:00Z"),
+        ("2026-11-24T12:00:00Z", "2026-11-24T12:00:00Z"),
+    ],
+)
+def test_a_scheduled_time_replaces_the_clock_and_is_never_early(scheduled_at, slot):
+    assert slot_at(NOON, scheduled_at=instant(scheduled_at), k8s_job=job_of(NOON)) == (slot, "")
+
+
+def test_a_scheduled_time_that_would_silence_the_slots_to_come_is_refused():
+    with pytest.raises(ValueError, match="more than a day ahead"):
+        slot_at(NOON, scheduled_at=NOON + timedelta(days=1, seconds=1))
+
+
+def test_a_time_at_the_end_of_the_calendar_is_an_error_and_no_crash(run):
+    result = run("publish", "--dry-run", "--scheduled-at", "0001-01-01T00:00:00Z", "--every", "7h")
+    assert result.status == 78
+    assert result.err.startswith(
+        "crypto-trigger: CRYPTO_TRIGGER_SCHEDULED_AT '0001-01-01T00:00:00Z' (from --scheduled-at) "
+    )
+    assert result.err.count("\n") == 1
+
+
+def job_of(moment, name="crypto-trigger"):
+    """The name that the CronJob controller gives the Job of a moment."""
+    return f"{name}-{int(moment.timestamp()) // 60}"
+
+
+@pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=14), timedelta(hours=24), timedelta(hours=-24)])
+def test_the_minute_in_a_kubernetes_job_name_is_the_slot_however_late_the_pod_starts(late):
+    assert slot_at(NOON + late, k8s_job=job_of(NOON)) == ("2026-11-23T12:00:00Z", "")
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "crypto-trigger-manual-1",
+        "crypto-trigger-test",
+        "crypto-trigger",
+        job_of(NOON - timedelta(days=1, minutes=1)),
+        job_of(NOON + timedelta(days=1, minutes=1)),
+        f"x-{int(NOON.timestamp())}",
+        "x-" + "9" * 400,
+        "x-２９３９８１８５",  # noqa: RUF001 - digits to Python, not to Kubernetes
+        f"{job_of(NOON)}-abcde",
+    ],
+    ids=lambda job: ascii(job)[:30],
+)
+def test_a_job_name_without_a_plausible_minute_is_warned_about_and_the_clock_decides(job):
+    slot, warning = slot_at(NOON, k8s_job=job)
+    assert slot == "2026-11-23T12:00:00Z"
+    assert "the clock decides the slot" in warning
+
+
+# The message.
+
+
+def trigger_at(moment=NOON, **options):
+    return Trigger.for_slot(Slot.containing(moment, EVERY), "crypto.update", "//host/worker", **options)
+
+
+def test_the_message_is_exactly_that_of_the_contract():
+    trigger = trigger_at(NOON + timedelta(minutes=7))
+    assert trigger.payload == b'{"trigger":"update"}'
+    assert trigger.headers == {
+        "Nats-Msg-Id": "crypto.update:2026-11-23T12:00:00Z",
+        "ce-specversion": "1.0",
+        "ce-id": "crypto.update:2026-11-23T12:00:00Z",
+        "ce-source": "//host/worker",
+        "ce-type": "crypto.update",
+        "ce-time": "2026-11-23T12:00:00Z",
+    }
+    assert trigger.msg_id == trigger.headers["Nats-Msg-Id"]
+
+
+def test_the_same_slot_gives_the_same_trigger_and_the_next_one_another():
+    assert trigger_at(NOON) == trigger_at(NOON + timedelta(minutes=14, seconds=59))
+    assert trigger_at(NOON + EVERY).msg_id != trigger_at(NOON).msg_id
+
+
+def test_a_forced_trigger_has_a_msg_id_of_its_own_and_says_so():
+    trigger = trigger_at(extra="a1b2")
+    assert trigger.msg_id == trigger.headers["ce-id"] == "crypto.update:2026-11-23T12:00:00Z:a1b2"
+    assert (trigger.force, trigger_at().force) == (True, False)
+
+
+def test_header_values_are_ascii_whatever_the_names():
+    slot = Slot.containing(NOON, EVERY)
+    trigger = Trigger.for_slot(slot, 'crypto.ü"%', source_of("my client/1", "höst"))
+    assert trigger.headers["ce-type"] == "crypto.%C3%BC%22%25"
+    assert trigger.headers["ce-source"] == "//h%C3%B6st/my%20client%2F1"
+    assert trigger.headers["ce-id"] == "crypto.%C3%BC%22%25:2026-11-23T12:00:00Z"
+    # The msg id is NATS's own, and the server compares bytes.
+    assert trigger.headers["Nats-Msg-Id"] == 'crypto.ü"%:2026-11-23T12:00:00Z'
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("parent", "state", "headers"),
+    [
+        (PARENT, None, {"traceparent": PARENT}),
+        (PARENT, "a=1,b=2", {"traceparent": PARENT, "tracestate": "a=1,b=2"}),
+        (PARENT, "a=ü", {"traceparent": PARENT}),
+        (f"01{PARENT[2:]}-more", None, {"traceparent": f"01{PARENT[2:]}-more"}),
+        (None, "a=1", {}),
+        ("", "a=1", {}),
+        (PARENT.upper(), None, {}),
+        (PARENT[:-1], None, {}),
+        ("nonsense", "a=1", {}),
+        ("ff" + PARENT[2:], None, {}),
+        (f"{PARENT}-more", None, {}),
+        (f"01{PARENT[2:]}-mörë", None, {}),
+        (PARENT.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32), None, {}),
+        (PARENT.replace("b7ad6b7169203331", "0" * 16), None, {}),
+    ],
+    ids=[
+        "parent",
+        "both",
+        "state-not-ascii",
+        "future-version",
+        "state-alone",
+        "empty",
+        "upper-case",
+        "short",
+        "nonsense",
+        "version-ff",
+        "version-00-goes-on",
+        "not-ascii",
+        "no-trace-id",
+        "no-span-id",
+    ],
+)
+def test_a_trace_context_is_sent_on_if_it_is_one(parent, state, headers):
+    assert trace_headers(parent, state) == headers
+    assert trigger_at(trace=trace_headers(parent, state)).headers.items() >= headers.items()
+
+
+def test_the_trigger_does_not_show_its_headers():
+    assert "ce-source" not in repr(trigger_at())
+
+
+# What is stored.
+
+
+@pytest.mark.parametrize(
+    ("stored_at", "claimed", "slot"),
+    [
+        ("12:07:00", None, "12:00:00"),
+        ("12:14:55", None, "12:15:00"),
+        ("12:14:54", None, "12:00:00"),
+        ("12:40:00", "2026-11-23T12:00:00Z", "12:00:00"),
+        ("11:59:59", "2026-11-23T13:00:00+01:00", "12:00:00"),
+        ("12:14:55", "2026-11-23T12:14:59Z", "12:00:00"),
+        ("12:07:00", "2026-11-24T12:07:00Z", None),
+        ("12:07:00", "2026-11-24T12:07:01Z", "12:00:00"),
+        ("12:07:00", "9999-12-31T23:59:59-01:00", "12:00:00"),
+        ("12:07:00", "1969-12-31T23:59:59Z", "12:00:00"),
+        ("12:07:00", "2026-11-23T11:45:00", "12:00:00"),
+        ("12:07:00", "last tuesday", "12:00:00"),
+        ("12:07:00", "", "12:00:00"),
+    ],
+    ids=[
+        "stored",
+        "stored-early",
+        "stored-not-early",
+        "claimed",
+        "claimed-elsewhere",
+        "claimed-is-never-early",
+        "a-day-ahead",
+        "too-far-ahead",
+        "end-of-calendar",
+        "before-the-epoch",
+        "no-zone",
+        "nonsense",
+        "empty",
+    ],
+)
+def test_a_stored_message_is_the_trigger_of_the_slot_it_claims_if_that_is_plausible(stored_at, claimed, slot):
+    stored = Stored(1, instant(f"2026-11-23T{stored_at}Z"), claimed)
+    expected = f"2026-11-23T{slot}Z" if slot else "2026-11-24T12:00:00Z"
+    assert str(stored.slot(EVERY, EARLY)) == expected
+
+
+def test_a_slot_is_written_as_rfc_3339_wherever_the_moment_was_taken():
+    moment = datetime(2026, 11, 23, 23, 59, tzinfo=timezone(timedelta(hours=-12)))
+    assert re.fullmatch(r"2026-11-24T11:45:00Z", str(Slot.containing(moment, EVERY)))

@@ -1,0 +1,62 @@
+"""Values: durations and times read as Go and RFC 3339 write them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crypto_trigger import values
+
+# What Go's time.ParseDuration makes of each.
+DURATIONS = {
+    "500ms": timedelta(milliseconds=500),
+    "15m": timedelta(minutes=15),
+    "1h30m": timedelta(minutes=90),
+    "1m1h": timedelta(minutes=61),
+    "1.5h": timedelta(minutes=90),
+    ".5s": timedelta(milliseconds=500),
+    "5.s": timedelta(seconds=5),
+    "1h1m1.5s": timedelta(hours=1, minutes=1, seconds=1.5),
+    "250us": timedelta(microseconds=250),
+    "250\u00b5s": timedelta(microseconds=250),
+    "250\u03bcs": timedelta(microseconds=250),
+    "1000ns": timedelta(microseconds=1),
+    "8760h": timedelta(days=365),
+}
+
+
+@pytest.mark.parametrize(("raw", "length"), DURATIONS.items(), ids=map(ascii, DURATIONS))
+def test_a_duration_is_read_as_go_reads_it(raw, length):
+    assert values.duration(raw) == length
+
+
+@settings(max_examples=50, database=None, deadline=None)
+@given(st.timedeltas(timedelta(microseconds=1), timedelta(days=365)))
+def test_a_duration_is_written_as_it_is_read(length):
+    assert values.duration(values.format_duration(length)) == length
+
+
+def test_a_duration_is_written_in_its_shortest_form():
+    lengths = [timedelta(minutes=15), timedelta(minutes=90), timedelta(milliseconds=250), timedelta()]
+    assert [values.format_duration(length) for length in lengths] == ["15m", "1h30m", "250ms", "0s"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "2026-11-23T17:45:00Z",
+        "2026-11-23t17:45:00z",
+        "2026-11-23 17:45:00Z",
+        "2026-11-23T18:45:00+01:00",
+        "2026-11-23T12:15:00.000-05:30",
+        "2026-11-23T17:45:00.0000000000Z",
+    ],
+)
+def test_a_time_is_read_as_rfc_3339_writes_it(raw):
+    assert values.instant(raw) == datetime(2026, 11, 23, 17, 45, tzinfo=UTC)
+
+
+def test_a_time_is_written_in_utc_to_the_second():
+    half_past = values.instant("2026-11-23T18:45:00.999+01:00")
+    assert values.rfc3339(half_past) == "2026-11-23T17:45:00Z"
