@@ -30,7 +30,8 @@ Stream = Annotated[
     str | None, typer.Option(metavar="NAME", help="Stream that stores the trigger.  [CRYPTO_TRIGGER_STREAM]")
 ]
 Delivery = Annotated[
-    str | None, typer.Option(metavar="NAME", help="How to deliver: jetstream.  [CRYPTO_TRIGGER_DELIVERY]")
+    str | None,
+    typer.Option(metavar="NAME", help="How to deliver: jetstream, core or streaming.  [CRYPTO_TRIGGER_DELIVERY]"),
 ]
 EnvFile = Annotated[
     str | None, typer.Option(metavar="PATH", help="File of settings, NAME=value a line; else .env if there is one.")
@@ -218,6 +219,13 @@ def publish(
         typer.Option(metavar="TIME", help="The time this run stands for, RFC 3339.  [CRYPTO_TRIGGER_SCHEDULED_AT]"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Publish though the slot has its trigger.")] = False,
+    require_subscriber: Annotated[
+        bool,
+        typer.Option(
+            "--require-subscriber",
+            help="Fail where nobody listens (delivery core).  [CRYPTO_TRIGGER_REQUIRE_SUBSCRIBER]",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be published; connect to nothing.")
     ] = False,
@@ -244,6 +252,7 @@ def publish(
         give_up_after=give_up_after,
         every=every,
         scheduled_at=scheduled_at,
+        require_subscriber="true" if require_subscriber else None,
         report_file=report_file,
     )
     trigger = run.trigger = _trigger(settings, output, force=force)
@@ -259,7 +268,8 @@ def publish(
 
     deliverer = publisher(settings)
     receipt = asyncio.run(deliver(trigger, deliverer, Limits.from_settings(settings), output.waiting))
-    output.detail(f"{receipt.server} answered attempt {receipt.attempts}; guard: {receipt.guard}")
+    guard = f"; guard: {receipt.guard}" if receipt.guard else ""
+    output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
     run.succeed(receipt_line(receipt, trigger), receipt, receipt.outcome)
 
 

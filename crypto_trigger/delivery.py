@@ -112,7 +112,8 @@ class Persistence:
                 if isinstance(error, NoAck):
                     self._unacknowledged = error
                 self._on_wire = False
-                if self._signum or not error.retryable:
+                # An attempt may end with an error of its own where the end of the time cut into it.
+                if self._signum or not error.retryable or not self._left():
                     raise
                 # Loaded after a first failure only: a run that succeeds at once does not pay for it.
                 waits = waits or _waits(self._limits)

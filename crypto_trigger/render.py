@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from crypto_trigger.errors import Outcome, Status, TriggerError
+from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -166,13 +167,21 @@ def _abandon(stream: TextIO) -> None:
 def receipt_line(receipt: Receipt, trigger: Trigger) -> str:
     """Return the one line of a publish that went well."""
     tried = f" after {receipt.attempts} attempts" if receipt.attempts > 1 else ""
-    stored = f"in stream {receipt.stream}, sequence {receipt.seq}"
-    guard = _GUARDS.get(receipt.guard, "")
+    stored = _place(receipt)
+    guard = _GUARDS.get(receipt.guard or "", "")
     if receipt.outcome is Outcome.PUBLISHED:
         return f"published {trigger.subject} for {trigger.slot} {stored}{tried}{guard}"
     if receipt.outcome is Outcome.DUPLICATE:
         return f"duplicate: {trigger.subject} for {trigger.slot} is already {stored}{tried}"
     return f"superseded: {trigger.subject} has a later trigger than {trigger.slot} {stored}{tried}"
+
+
+def _place(receipt: Receipt) -> str:
+    if receipt.stream:
+        return f"in stream {receipt.stream}, sequence {receipt.seq}"
+    if receipt.cluster:
+        return f"in NATS Streaming cluster {receipt.cluster}"
+    return "to a subscriber that listens" if receipt.subscriber else "to whoever listens"
 
 
 def error_line(error: TriggerError) -> str:
@@ -192,12 +201,14 @@ def report(
     elapsed: float,
 ) -> dict[str, Any]:
     """Return the report of a publish; keys that do not apply are absent. `elapsed` is in seconds."""
+    stream, cluster = _stores(settings) if settings else (None, None)
     data = {
         "outcome": str(outcome),
         "status": int(status),
         "delivery": str(settings.delivery) if settings else None,
         "subject": settings.subject if settings else None,
-        "stream": settings.stream if settings else None,
+        "stream": stream,
+        "cluster": cluster,
         "seq": receipt.seq if receipt else None,
         "msg_id": trigger.msg_id if trigger else None,
         "scheduled_at": str(trigger.slot) if trigger else None,
@@ -205,7 +216,8 @@ def report(
         "attempts": attempts or None,
         "elapsed_ms": round(elapsed * 1000),
         "server": receipt.server if receipt else None,
-        "client_id": settings.client_id if settings else None,
+        "client_id": (receipt.client_id if receipt else None) or (settings.client_id if settings else None),
+        "subscriber": receipt.subscriber if receipt else None,
         "warnings": list(receipt.warnings) or None if receipt else None,
         "error": error_data(error) if error else None,
     }
@@ -223,10 +235,19 @@ def error_data(error: BaseException) -> dict[str, str]:
 def dry_run_line(trigger: Trigger, settings: Settings) -> str:
     """Return what a publish would send, and where to."""
     servers = ", ".join(map(str, settings.servers))
+    stream, cluster = _stores(settings)
+    place = f"stream {stream}" if stream else f"NATS Streaming cluster {cluster}" if cluster else "no stream"
     return (
         f"dry run: would publish {trigger.payload.decode()} to {trigger.subject} for {trigger.slot} "
-        f"(msg id {trigger.msg_id}, stream {settings.stream}, {servers})"
+        f"(msg id {trigger.msg_id}, {place}, {servers})"
     )
+
+
+def _stores(settings: Settings) -> tuple[str | None, str | None]:
+    """Return the stream and the cluster that store the trigger, of which a delivery has one or none."""
+    stream = settings.stream if settings.delivery is Delivery.JETSTREAM else None
+    cluster = settings.cluster_id if settings.delivery is Delivery.STREAMING else None
+    return stream, cluster
 
 
 def setup_line(setup: Setup) -> str:

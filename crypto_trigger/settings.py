@@ -62,9 +62,15 @@ SETTINGS = (
         "NATS_CLUSTER_ID",
         values.text,
         "crypto-stats",
-        "names the stream, unless CRYPTO_TRIGGER_STREAM does",
+        "names the stream (jetstream), unless CRYPTO_TRIGGER_STREAM does; the cluster (streaming)",
     ),
-    Setting("client_id", "NATS_CLIENT_ID", values.text, "worker-server", "name of the connection"),
+    Setting(
+        "client_id",
+        "NATS_CLIENT_ID",
+        values.text,
+        "worker-server",
+        "name of the connection; how the client ID begins (streaming), before - and 8 hex digits",
+    ),
     Setting("context", "NATS_CONTEXT", values.text, None, "a context made by the nats CLI: its name, or a .json path"),
     Setting("user", "NATS_USER", values.secret, None, "user name; without a password it is a token", None, "user"),
     Setting("password", "NATS_PASSWORD", values.secret, None, "password", None, "password", secret=True),
@@ -116,8 +122,30 @@ SETTINGS = (
         "CRYPTO_TRIGGER_DELIVERY",
         values.delivery,
         "jetstream",
-        "how to deliver: jetstream",
+        "how to deliver: jetstream (one per slot, stored), core (to whoever listens), streaming (NATS Streaming)",
         "--delivery",
+    ),
+    Setting(
+        "require_subscriber",
+        "CRYPTO_TRIGGER_REQUIRE_SUBSCRIBER",
+        values.boolean,
+        "false",
+        "fail where nobody listens (core)",
+        "--require-subscriber",
+    ),
+    Setting(
+        "client_id_exact",
+        "CRYPTO_TRIGGER_CLIENT_ID_EXACT",
+        values.boolean,
+        "false",
+        "NATS_CLIENT_ID is the whole client ID (streaming): fails while another client holds it",
+    ),
+    Setting(
+        "discover_prefix",
+        "CRYPTO_TRIGGER_DISCOVER_PREFIX",
+        values.subject,
+        "_STAN.discover",
+        "the server's discover_prefix (streaming)",
     ),
     Setting(
         "every",
@@ -231,6 +259,9 @@ class Settings:
     subject: str
     stream: str
     delivery: values.Delivery
+    require_subscriber: bool
+    client_id_exact: bool
+    discover_prefix: str
     every: timedelta
     early: timedelta
     scheduled_at: datetime | None
@@ -465,9 +496,32 @@ def _check_together(parsed: Mapping[str, Any], found: _Finder) -> None:
             found.source("backoff_base"),
             f"must not be longer than {other.setting.variable} '{other.shown}' (from {other.origin})",
         )
+    _check_delivery(parsed, found)
     for one, missing in (("cert", "key"), ("key", "cert")):
         if parsed[one] is not None and found.source(missing).raw is None:
             found.wrong(found.source(one), f"needs {_BY_ATTRIBUTE[missing].variable} beside it")
+
+
+def _check_delivery(parsed: Mapping[str, Any], found: _Finder) -> None:
+    """Check what a delivery asks of other settings."""
+    delivery = parsed["delivery"]
+    if delivery not in (values.Delivery.CORE, None) and parsed["require_subscriber"]:
+        found.wrong(
+            found.source("require_subscriber"),
+            f"needs CRYPTO_TRIGGER_DELIVERY=core; {delivery} stores the trigger for subscribers to come",
+        )
+    if delivery is not values.Delivery.STREAMING:
+        return
+    for attribute, check in (
+        ("client_id", values.check_client_id),
+        ("cluster_id", values.name),
+        ("subject", values.check_channel),
+    ):
+        if attribute not in found.broken:
+            try:
+                check(parsed[attribute])
+            except ValueError as error:
+                found.wrong(found.source(attribute), str(error))
 
 
 def explain(settings: Settings) -> Sequence[Mapping[str, str]]:

@@ -106,15 +106,20 @@ class Stored:
 class Receipt:
     """What became of a trigger that ended well: `published`, or the slot had one (`duplicate`), or a later slot has.
 
-    `guard` says what kept the slot to one trigger: `compare-and-set`, `msg-id` (for as long as the stream's duplicate
-    window), or `none` (`--force`).
+    Delivered by JetStream it has a stream and a sequence, and `guard` says what kept the slot to one trigger:
+    `compare-and-set`, `msg-id` (for as long as the stream's duplicate window), or `none` (`--force`). The other
+    deliveries guard nothing. By NATS Streaming it has a cluster and the client ID it was published under; by core NATS
+    `subscriber` is True where somebody was found to listen.
     """
 
     outcome: Outcome
-    stream: str
-    seq: int
-    guard: str
     server: str
+    stream: str | None = None
+    seq: int | None = None
+    guard: str | None = None
+    cluster: str | None = None
+    client_id: str | None = None
+    subscriber: bool | None = None
     warnings: tuple[str, ...] = ()
     attempts: int = 1
 

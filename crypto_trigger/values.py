@@ -39,6 +39,8 @@ class Delivery(StrEnum):
     """How a trigger is delivered: which confirmation is asked for, and so what can be promised."""
 
     JETSTREAM = "jetstream"
+    CORE = "core"
+    STREAMING = "streaming"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,18 @@ def name(raw: str) -> str:
     if bad := sorted(set(raw) & set(">*./\\ ")):
         raise ValueError(f"holds {' '.join(map(repr, bad))}, which a NATS name cannot")
     return raw
+
+
+def check_client_id(raw: str) -> None:
+    """Raise ValueError where NATS Streaming would refuse a client ID."""
+    if not re.fullmatch("[a-zA-Z0-9_-]+", raw):
+        raise ValueError("may hold only letters, digits, - and _ with NATS Streaming")
+
+
+def check_channel(raw: str) -> None:
+    """Raise ValueError where a literal NATS subject cannot be a channel of NATS Streaming."""
+    if "/" in raw:
+        raise ValueError("holds '/', which a channel of NATS Streaming cannot")
 
 
 def servers(raw: str) -> tuple[Server, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crypto_trigger.values import Delivery
+
 if TYPE_CHECKING:
     from crypto_trigger.delivery import Publisher
     from crypto_trigger.settings import Settings
@@ -12,6 +14,14 @@ if TYPE_CHECKING:
 def publisher(settings: Settings) -> Publisher:
     """Return the publisher of the delivery that is set. Raises ConfigError for credentials that do not fit."""
     # One way to deliver is loaded, not all of them.
+    if settings.delivery is Delivery.CORE:
+        from crypto_trigger.brokers import core
+
+        return core.Publisher(settings)
+    if settings.delivery is Delivery.STREAMING:
+        from crypto_trigger.brokers import streaming
+
+        return streaming.Publisher(settings)
     from crypto_trigger.brokers import jetstream
 
     return jetstream.Publisher(settings)

@@ -99,6 +99,23 @@ class Connection:
         if self._wants_tls:
             self._require_tls()
 
+    def complaint(self, phase: Phase) -> Exception | None:
+        """Return what the server has complained of since the connection was made, as `phase` has it; None if nothing.
+
+        To be asked after a request that says nothing of what was sent before it: its answer wins the race against a
+        complaint that came a moment earlier. The end of the connection is none.
+        """
+        error = self.client.last_error
+        if not isinstance(error, nats.errors.Error) or isinstance(error, nats.errors.StaleConnectionError):
+            return None
+        kind = Violation if "permissions violation" in str(error).lower() else ConnectionLost
+        return explain(kind(str(error)), phase, str(self.server))
+
+    @property
+    def takes_headers(self) -> bool:
+        """Whether the server knows headers, and with them the status "no responders" (NATS 2.2 and later)."""
+        return bool(self.client._server_info.get("headers"))  # noqa: SLF001 - nats-py shows it nowhere else
+
     async def close(self) -> None:
         """Close in bounded time, whatever state the connection is in."""
         # AssertionError and others: nats-py's close() does not expect a connect that failed early.

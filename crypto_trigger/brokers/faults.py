@@ -19,6 +19,8 @@ import nats.js.errors
 from crypto_trigger.errors import BadPeer, BrokerError, ConfigError, Denied, NoAck, Rejected, Unavailable, Unusable
 
 SETUP = "create it with: crypto-trigger setup"
+# NATS Streaming's one text for a message it cannot read and for a client it does not know, or no longer.
+UNKNOWN_CLIENT = "invalid publish request"
 _LONGEST_TEXT = 200
 
 
@@ -27,15 +29,20 @@ class Phase(Flag):
 
     CONNECT = auto()
     ASK = auto()
+    # NATS Streaming is asked to register us as its client.
+    JOIN = auto()
     PUBLISH = auto()
-    BEFORE = CONNECT | ASK
-    ANY = CONNECT | ASK | PUBLISH
+    # The message has left, and the server is asked for a sign that it has come to it.
+    CONFIRM = auto()
+    BEFORE = CONNECT | ASK | JOIN
+    SENT = PUBLISH | CONFIRM
+    ANY = BEFORE | SENT
 
 
 class Rule(NamedTuple):
     """One row: an exception, a part of its text, and the phases it counts in; the error it means, said how.
 
-    A row that counts while publishing states that the message was certainly not stored, unless it means NoAck.
+    A row that counts while publishing or after states that the message was certainly not stored, unless it means NoAck.
     `says` empty repeats the exception's own text.
     """
 
@@ -62,6 +69,10 @@ class ConnectionLost(Exception):
 
 class Violation(Exception):
     """The server refused a subject of ours: the text is the server's."""
+
+
+class Refusal(Exception):
+    """NATS Streaming answered with an error: the text is the server's."""
 
 
 _CREDENTIALS = "check NATS_USER, NATS_PASSWORD, NATS_TOKEN, NATS_CREDS, NATS_NKEY and the URL"
@@ -141,7 +152,7 @@ RULES = (
         "allow subscribing to the inbox, or set NATS_INBOX_PREFIX",
     ),
     Rule(
-        Phase.PUBLISH,
+        Phase.SENT,
         Violation,
         "permissions violation for subscription",
         NoAck,
@@ -149,20 +160,20 @@ RULES = (
         "allow subscribing to the inbox, or set NATS_INBOX_PREFIX",
     ),
     Rule(
-        Phase.PUBLISH,
+        Phase.SENT,
         ConnectionLost,
         "maximum payload violation",
         Rejected,
         "the message is larger than the server takes",
     ),
     Rule(
-        Phase.PUBLISH,
+        Phase.SENT,
         ConnectionLost,
         "maximum control line exceeded",
         Rejected,
         "the subject is longer than the server takes",
     ),
-    Rule(Phase.PUBLISH, ConnectionLost, "invalid publish subject", Rejected, "the server refuses the subject"),
+    Rule(Phase.SENT, ConnectionLost, "invalid publish subject", Rejected, "the server refuses the subject"),
     # nats-py's word for an 'Authorization Violation' that comes after the handshake: the user was removed meanwhile.
     Rule(
         Phase.BEFORE,
@@ -175,7 +186,7 @@ RULES = (
     Rule(Phase.BEFORE, ConnectionLost, "authentication expired", Denied, "the credentials have expired", _CREDENTIALS),
     Rule(Phase.BEFORE, ConnectionLost, "authentication revoked", Denied, "the credentials are revoked", _CREDENTIALS),
     Rule(Phase.BEFORE, ConnectionLost, "", Unavailable, "the connection ended: "),
-    Rule(Phase.PUBLISH, ConnectionLost, "", NoAck, "the connection ended before the acknowledgement: "),
+    Rule(Phase.SENT, ConnectionLost, "", NoAck, "the connection ended before the acknowledgement: "),
     Rule(Phase.ANY, nats.errors.MaxPayloadError, "", Rejected, "the message is larger than the server takes"),
     Rule(
         Phase.PUBLISH,
@@ -192,11 +203,13 @@ RULES = (
         "no stream answers on the subject",
         "is its leader being elected?",
     ),
+    Rule(Phase.PUBLISH, nats.errors.NoRespondersError, "", Unavailable, "nobody takes messages on the subject"),
     Rule(Phase.CONNECT, ConnectionRefusedError, "", Unavailable, "connection refused", "is the server running?"),
     Rule(Phase.CONNECT, socket.gaierror, "", Unavailable, "", "is the host name right?"),
     Rule(Phase.CONNECT, TimeoutError, "", Unavailable, "no answer within the timeout"),
     Rule(Phase.ASK, TimeoutError, "", Unavailable, "no answer from JetStream within the timeout"),
-    Rule(Phase.PUBLISH, TimeoutError, "", NoAck, "no acknowledgement within the timeout"),
+    Rule(Phase.JOIN, TimeoutError, "", Unavailable, "no answer from NATS Streaming within the timeout"),
+    Rule(Phase.SENT, TimeoutError, "", NoAck, "no acknowledgement within the timeout"),
     Rule(
         Phase.ASK,
         nats.errors.NoRespondersError,
@@ -214,10 +227,43 @@ RULES = (
         "JetStream is off",
         "start the server with JetStream: nats-server -js",
     ),
+    Rule(
+        Phase.JOIN,
+        nats.errors.NoRespondersError,
+        "",
+        Unavailable,
+        "no NATS Streaming server of this cluster answers",
+        "is it running, and is NATS_CLUSTER_ID its cluster?",
+    ),
+    Rule(
+        Phase.JOIN,
+        Refusal,
+        "clientid already registered",
+        Unavailable,
+        "the client ID is taken",
+        "another client holds it: stop that one, or set CRYPTO_TRIGGER_CLIENT_ID_EXACT=false",
+    ),
+    Rule(
+        Phase.JOIN,
+        Refusal,
+        "invalid clientid",
+        Unusable,
+        "the server refuses the client ID",
+        "NATS_CLIENT_ID may hold letters, digits, - and _",
+    ),
+    Rule(Phase.JOIN, Refusal, "", Rejected, "NATS Streaming does not take us as a client: "),
+    Rule(Phase.PUBLISH, Refusal, UNKNOWN_CLIENT, Rejected, "NATS Streaming refuses the message: "),
+    Rule(Phase.PUBLISH, Refusal, "too many channels", Rejected, "the server's limit of channels is reached"),
+    Rule(Phase.PUBLISH, Refusal, "rejecting channel", Rejected, "NATS Streaming refuses the channel: "),
+    Rule(Phase.PUBLISH, Refusal, "channel is being deleted", Unavailable, "the channel is being deleted"),
+    Rule(Phase.PUBLISH, Refusal, "node is not the leader", Unavailable, "NATS Streaming has no leader now"),
+    Rule(Phase.PUBLISH, Refusal, "leadership transfer in progress", Unavailable, "NATS Streaming has no leader now"),
+    # Any other error may come after the storing: of the disk, or of a leader that lost its post in between.
+    Rule(Phase.PUBLISH, Refusal, "", NoAck, "NATS Streaming answers: "),
     Rule(Phase.BEFORE, OSError, "", Unavailable, ""),
     Rule(Phase.BEFORE, nats.errors.Error, "", Unavailable, ""),
-    Rule(Phase.PUBLISH, OSError, "", NoAck, ""),
-    Rule(Phase.PUBLISH, nats.errors.Error, "", NoAck, ""),
+    Rule(Phase.SENT, OSError, "", NoAck, ""),
+    Rule(Phase.SENT, nats.errors.Error, "", NoAck, ""),
     # What nats-py's parsers let out when the other side speaks something else.
     Rule(Phase.CONNECT, ValueError, "", BadPeer, "it greets unlike a NATS server", _PORT),
     Rule(Phase.CONNECT, TypeError, "", BadPeer, "it greets unlike a NATS server", _PORT),
@@ -228,6 +274,7 @@ RULES = (
     Rule(Phase.ASK, AttributeError, "", BadPeer, "the answer is not JetStream's"),
     Rule(Phase.ASK, LookupError, "", BadPeer, "the answer is not JetStream's"),
     Rule(Phase.ASK, RecursionError, "", BadPeer, "the answer is not JetStream's"),
+    Rule(Phase.JOIN, ValueError, "", BadPeer, "the answer is not NATS Streaming's"),
     Rule(
         Phase.PUBLISH,
         ValueError,

@@ -13,8 +13,8 @@ from crypto_trigger.brokers.access import Access
 from crypto_trigger.brokers.connection import connect
 from crypto_trigger.brokers.faults import clean, passes
 from crypto_trigger.brokers.stream import NANOSECONDS, Stream
-from crypto_trigger.errors import BrokerError, Unusable
-from crypto_trigger.values import format_duration
+from crypto_trigger.errors import BrokerError, ConfigError, Unusable
+from crypto_trigger.values import Delivery, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,13 @@ class SetUp:
     """
 
     def __init__(self, settings: Settings, replicas: int | None, *, update: bool) -> None:
-        """Prepare credentials and certificates. Raises ConfigError where they do not fit."""
+        """Prepare credentials and certificates. Raises ConfigError where they do not fit, or set up nothing."""
+        if settings.delivery is not Delivery.JETSTREAM:
+            raise ConfigError(
+                settings.source("delivery").problem(
+                    "has nothing to set up: setup needs JetStream, CRYPTO_TRIGGER_DELIVERY=jetstream"
+                )
+            )
         self._settings = settings
         self._replicas = replicas
         self._update = update
