@@ -1,0 +1,51 @@
+"""What runs claim with their statuses and reports, held against what the stream holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+# In a cluster that loses servers and nothing else, a run has no cause to end otherwise.
+FORESEEN = {0, 69, 75}
+
+
+class Run(NamedTuple):
+    """One `publish --json` that ended. `client_id` is of this run alone, so that its message tells who stored it."""
+
+    client_id: str
+    slot: str
+    status: int
+    report: dict[str, object]
+
+
+def lie(run, messages):
+    """How the run's status contradicts the messages of its stream; an empty text where it does not."""
+    if run.status not in FORESEEN:
+        return f"ended {run.status}, for which there was no cause"
+    if run.status == 69 and any(_client(message) == run.client_id for message in messages):
+        return "ended 69, and its message is stored"
+    return _false_receipt(run, messages) if run.status == 0 else ""
+
+
+def _false_receipt(run, messages):
+    outcome, seq = run.report["outcome"], run.report["seq"]
+    said = f"ended 0 ({outcome}, sequence {seq})"
+    held = next((message for message in messages if message.seq == seq), None)
+    if held is None:
+        return f"{said}, which holds nothing"
+    slot = held.headers["ce-time"]
+    # RFC 3339 in UTC: the later time is the greater text.
+    if slot < run.slot or (slot > run.slot) != (outcome == "superseded"):
+        return f"{said}, which holds the message of {slot}"
+    if outcome == "published" and _client(held) != run.client_id:
+        return f"{said}, which holds the message of {_client(held)}"
+    return ""
+
+
+def per_slot(messages):
+    """How many messages each slot has."""
+    return Counter(message.headers["ce-time"] for message in messages)
+
+
+def _client(message):
+    return message.headers["ce-source"].rpartition("/")[2]

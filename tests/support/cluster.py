@@ -1,0 +1,310 @@
+"""Three nats-servers that are one cluster on loopback; each can be killed, frozen, cut off, and brought back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from contextlib import ExitStack, suppress
+
+import nats.errors
+
+from crypto_trigger.server import Server
+from support.streams import client
+
+_POLL_SECONDS = 0.05
+# Elections take up to 10 s each, and a server that was away catches up after them.
+_SETTLE_SECONDS = 60.0
+_CHUNK = 1 << 16
+
+
+class Link:
+    """A way to a port of 127.0.0.1 by a port of our own, which can fall silent or be torn.
+
+    Silent as a network is: nobody is told, and what was under way arrives when the link speaks again.
+    """
+
+    def __init__(self, loop, target):
+        self._loop = loop
+        self._target = target
+        self._speaks = asyncio.Event()
+        self._speaks.set()
+        self._carriers = set()
+        self._trap = None
+        self._server = self._call(self._listen())
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"nats://127.0.0.1:{self.port}"
+
+    def hush(self):
+        """Carry nothing from here on, and take new connections without serving them."""
+        self._call(self._switch(self._speaks.clear))
+
+    def speak(self):
+        """Carry again, what was held first."""
+        self._call(self._switch(self._speaks.set))
+
+    def trap(self, pattern, *, to_server, deliver):
+        """Fall silent at the first bytes of one direction that hold `pattern`, after or before they are delivered.
+
+        Returns the event that is set then.
+        """
+        trapped = threading.Event()
+        self._trap = (pattern, to_server, deliver, trapped)
+        return trapped
+
+    def tear(self):
+        """Break every connection, and lose what is held."""
+        self._call(self._tear())
+
+    def close(self):
+        self._call(self._close())
+
+    def _call(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(5)
+
+    async def _listen(self):
+        return await asyncio.start_server(self._carry, "127.0.0.1", 0)
+
+    async def _switch(self, change):
+        change()
+
+    async def _tear(self):
+        for carrier in self._carriers:
+            carrier.cancel()
+        await asyncio.gather(*self._carriers, return_exceptions=True)
+
+    async def _close(self):
+        self._server.close()
+        await self._tear()
+
+    async def _carry(self, reader, writer):
+        self._carriers.add(asyncio.current_task())
+        beyond = None
+        try:
+            await self._speaks.wait()
+            there, beyond = await asyncio.open_connection("127.0.0.1", self._target)
+            ways = [
+                asyncio.ensure_future(self._pump(reader, beyond, to_server=True)),
+                asyncio.ensure_future(self._pump(there, writer, to_server=False)),
+            ]
+            try:
+                # The end of one way is the end of both: a server that dies hangs up.
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._carriers.discard(asyncio.current_task())
+            for end in filter(None, (writer, beyond)):
+                end.transport.abort()
+
+    async def _pump(self, reader, writer, *, to_server):
+        while chunk := await reader.read(_CHUNK):
+            pattern, direction, deliver, trapped = self._trap or (b"", None, False, None)
+            caught = direction == to_server and pattern in chunk
+            if caught:
+                self._trap = None
+            if caught and not deliver:
+                self._speaks.clear()
+                trapped.set()
+            await self._speaks.wait()
+            writer.write(chunk)
+            await writer.drain()
+            if caught and deliver:
+                self._speaks.clear()
+                trapped.set()
+
+
+class Node(Server):
+    """One server of the cluster. `up` while it runs, thawed and in touch with the others."""
+
+    def __init__(self, name, arguments, links):
+        super().__init__(arguments=["-n", name, *arguments])
+        self.name = name
+        self._links = links
+        self._frozen = False
+        self._alone = False
+
+    def __exit__(self, *_):
+        # What it holds goes with it: nothing is worth a farewell to the others.
+        self.kill()
+        super().__exit__(None, None, None)
+
+    @property
+    def up(self):
+        return self.process is not None and not self._frozen and not self._alone
+
+    def kill(self):
+        """SIGKILL."""
+        if self.process:
+            self.process.kill()
+        self.stop()
+        self._frozen = False
+
+    def freeze(self):
+        """SIGSTOP; returns when the process has stopped."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        self._frozen = True
+
+    def thaw(self):
+        """SIGCONT."""
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+        self._frozen = False
+
+    def isolate(self):
+        """Cut it off from the other servers. Its clients reach it all the same."""
+        self._alone = True
+        for link in self._links:
+            link.hush()
+
+    def rejoin(self):
+        """Let it speak with the other servers again."""
+        self._alone = False
+        for link in self._links:
+            link.speak()
+
+    def recover(self):
+        """Undo whatever was done to it."""
+        self.thaw()
+        self.rejoin()
+        if self.process is None:
+            self.start()
+
+
+class Cluster:
+    """Three nats-servers with JetStream and routes to each other, running while the block does."""
+
+    def __init__(self, size=3):
+        self._names = [f"n{i}" for i in range(1, size + 1)]
+        self._stack = ExitStack()
+        self._loop = asyncio.new_event_loop()
+        self.nodes = []
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+            thread.start()
+            stack.callback(self._loop.close)
+            stack.callback(thread.join)
+            stack.callback(self._loop.call_soon_threadsafe, self._loop.stop)
+            ports = dict(zip(self._names, _free_ports(len(self._names)), strict=True))
+            ways = {
+                (a, b): stack.enter_context(contextlib.closing(Link(self._loop, ports[b])))
+                for a in self._names
+                for b in self._names
+                if a != b
+            }
+            # Servers tell each other where the third one is, and would meet behind our links: send them nowhere.
+            nowhere = stack.enter_context(socket.socket())
+            nowhere.bind(("127.0.0.1", 0))
+            for name in self._names:
+                routes = ",".join(way.url for (a, _), way in ways.items() if a == name)
+                arguments = ["--cluster_name", "crypto", "--cluster", f"nats://127.0.0.1:{ports[name]}"]
+                arguments += ["--routes", routes, "--cluster_advertise", f"127.0.0.1:{nowhere.getsockname()[1]}"]
+                links = [way for ends, way in ways.items() if name in ends]
+                self.nodes.append(stack.enter_context(Node(name, arguments, links)))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self._stack.close()
+
+    @property
+    def urls(self):
+        """All servers, as NATS_URL lists them."""
+        return urls(*self.nodes)
+
+    def link(self, node):
+        """A link for a client to `node`; close it."""
+        return Link(self._loop, int(node.url.rpartition(":")[2]))
+
+    def leader(self, stream):
+        """The stream's leader; waits until there is one. Ask while no server is frozen."""
+
+        def lead():
+            info = next(filter(None, (self._info(stream, node) for node in self.nodes if node.up)), None)
+            return next((node for node in self.nodes if info and node.name == info["cluster"].get("leader")), None)
+
+        return until(lead, f"{stream} has a leader")
+
+    def lead(self, stream, node):
+        """Make `node` the stream's leader."""
+
+        def move():
+            leader = self.leader(stream)
+            if leader is node:
+                return True
+            placement = json.dumps({"placement": {"preferred": node.name}}).encode()
+            _request(leader, f"STREAM.LEADER.STEPDOWN.{stream}", placement)
+            return False
+
+        until(move, f"{node.name} leads {stream}")
+
+    def recover(self, *streams):
+        """Undo whatever was done to the servers, and wait until every copy of these streams is whole."""
+        for node in self.nodes:
+            node.recover()
+        for stream in streams:
+            until(lambda stream=stream: self._whole(stream), f"{stream} is whole")
+
+    def _whole(self, stream):
+        """Whether all servers agree on the leader, and it on the copies.
+
+        A leader that was cut off and does not know yet that it was replaced answers for itself.
+        """
+        infos = [self._info(stream, node) for node in self.nodes]
+        if not all(infos):
+            return False
+        views = {(info["cluster"].get("leader"), info["state"]["last_seq"]) for info in infos}
+        copies = infos[0]["cluster"].get("replicas") or []
+        return len(views) == 1 and all(copy["current"] and not copy.get("lag") for copy in copies)
+
+    def _info(self, stream, node):
+        return _request(node, f"STREAM.INFO.{stream}", b"")
+
+
+def _request(node, endpoint, body):
+    """What is answered to a request to JetStream by way of `node`; None if nothing, or an error."""
+
+    async def ask():
+        async with client(node.url, allow_reconnect=False, connect_timeout=1) as connection:
+            answer = await connection.request(f"$JS.API.{endpoint}", body, timeout=1)
+            return json.loads(answer.data)
+
+    with suppress(nats.errors.Error, OSError):
+        answer = asyncio.run(ask())
+        return None if "error" in answer else answer
+    return None
+
+
+def urls(*places):
+    """NATS_URL for these nodes or links, in this order."""
+    return ",".join(place.url for place in places)
+
+
+def until(condition, what, seconds=_SETTLE_SECONDS):
+    """What `condition` returns as soon as it is true; an error after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds:g}s: {what}")
+        time.sleep(_POLL_SECONDS)
+    return found
+
+
+def _free_ports(count):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
