@@ -36,7 +36,8 @@ async def read(url, stream, **options):
         except NotFoundError:
             return None
         found = []
-        for seq in range(state.first_seq, state.last_seq + 1):
+        # An empty stream begins at 1, or at 0 after its leader has changed.
+        for seq in range(max(1, state.first_seq), state.last_seq + 1):
             try:
                 message = await js.get_msg(stream, seq=seq)
             except NotFoundError:
