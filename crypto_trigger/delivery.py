@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from crypto_trigger.errors import BrokerError, Interrupted, NoAck, Unavailable
@@ -36,8 +35,7 @@ class Publisher(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How long to go on, in seconds: the deadline for everything, and the bounds of the wait between attempts."""
 
     give_up_after: float
@@ -168,7 +166,7 @@ async def deliver(
     """Deliver `trigger` and return its receipt. Raises a BrokerError, NoAck if it may be stored, or Interrupted."""
     persistence = Persistence(limits, on_wait)
     receipt = await persistence.run(lambda: publisher.publish(trigger, persistence.on_wire))
-    return replace(receipt, attempts=persistence.attempts)
+    return receipt._replace(attempts=persistence.attempts)
 
 
 def _waits(limits: Limits) -> Iterator[float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -64,7 +63,7 @@ async def _story(output: Output, settings: Settings) -> None:
         # Bound and not listening: nobody else can take the port, and everybody is refused.
         taken.bind(("127.0.0.1", 0))
         nowhere = Address("127.0.0.1", taken.getsockname()[1])
-        impatient = replace(settings, servers=(nowhere,), give_up_after=timedelta(milliseconds=500))
+        impatient = settings._replace(servers=(nowhere,), give_up_after=timedelta(milliseconds=500))
         await _publish(output, impatient, now, f"crypto-trigger publish --server {nowhere} --give-up-after 500ms")
 
 

@@ -7,7 +7,6 @@ variable counts as not set. Everything that can be wrong without the network is 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -212,14 +211,16 @@ _CONTEXT_KEYS = {setting.context_key for setting in SETTINGS} - {None}
 _CONTEXT_REST = {"name", "description", "color_scheme", "jetstream_event_prefix"}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One setting as it was found: its text and the place it came from; `raw` is None where nothing sets it."""
 
     setting: Setting
-    raw: str | None = field(repr=False)
+    raw: str | None
     layer: Layer
     origin: str
+
+    def __repr__(self) -> str:
+        return f"{self.setting.variable}='{self.shown}' from {self.origin}"
 
     @property
     def shown(self) -> str:
@@ -237,19 +238,18 @@ class Source:
         return f"{self.setting.variable} '{self.shown}' (from {self.origin}) {what}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """Everything a run needs to know, checked. `repr` shows no secret; `sources` tells where each value came from."""
 
     servers: tuple[values.Server, ...]
     cluster_id: str
     client_id: str
     context: str | None
-    user: str | None = field(repr=False)
-    password: str | None = field(repr=False)
-    token: str | None = field(repr=False)
+    user: str | None
+    password: str | None
+    token: str | None
     creds: values.Creds | None
-    nkey: str | None = field(repr=False)
+    nkey: str | None
     ca: Path | None
     cert: Path | None
     key: Path | None
@@ -273,8 +273,11 @@ class Settings:
     report_file: str | None
     traceparent: str | None
     tracestate: str | None
-    sources: tuple[Source, ...] = field(repr=False, compare=False)
-    warnings: tuple[str, ...] = field(repr=False, compare=False)
+    sources: tuple[Source, ...]
+    warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(map(repr, self.sources))})"
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -361,7 +364,7 @@ class _Finder:
         """Treat a value as a secret: a user name without a password is a token."""
         source = self.source(attribute)
         setting = source.setting._replace(secret=True)
-        self.sources[self.sources.index(source)] = replace(source, setting=setting)
+        self.sources[self.sources.index(source)] = source._replace(setting=setting)
 
     def default_stream(self) -> str | None:
         """Name the stream after the cluster, as the old system's users know it."""

@@ -7,11 +7,11 @@ the message never repeats the text, because the text may be a secret.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from os.path import expanduser, expandvars
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 4222
@@ -43,28 +43,35 @@ class Delivery(StrEnum):
     STREAMING = "streaming"
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One NATS server's address, with the credentials its URL carried. `str()` is the address alone."""
+class Server(NamedTuple):
+    """One NATS server's address, with the credentials its URL carried. `str()` and `repr()` are the address alone."""
 
     host: str
     port: int = DEFAULT_PORT
     tls: bool = False
-    user: str = field(default="", repr=False)
-    password: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
+    user: str = ""
+    password: str = ""
+    token: str = ""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'tls' if self.tls else 'nats'}://{host}:{self.port}"
 
+    def __repr__(self) -> str:
+        return str(self)
 
-@dataclass(frozen=True, slots=True)
-class Creds:
-    """The two parts of a NATS credentials file: the user JWT and the seed that signs the server's nonce."""
 
-    jwt: str = field(repr=False)
-    seed: str = field(repr=False)
+class Creds(NamedTuple):
+    """The two parts of a NATS credentials file: the user JWT and the seed that signs the server's nonce.
+
+    `repr()` shows neither.
+    """
+
+    jwt: str
+    seed: str
+
+    def __repr__(self) -> str:
+        return "Creds()"
 
 
 def text(raw: str) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nats.aio.client import RawCredentials
 
@@ -14,8 +13,7 @@ if TYPE_CHECKING:
     from crypto_trigger.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """Who we are and what we trust, read from the settings before the first connection."""
 
     client_id: str

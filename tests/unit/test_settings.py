@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -599,4 +598,4 @@ def test_settings_cannot_be_changed():
     found = settings_of()
     with pytest.raises(AttributeError):
         found.subject = "other"
-    assert replace(found, subject="other") != found
+    assert found._replace(subject="other") != found
