@@ -328,10 +328,9 @@ def test_no_secret_is_shown_by_any_look_at_the_settings(raw, secret, request, ru
     monkeypatch.setenv(variable, raw)
     found = settings_of(os.environ)
     seen = [repr(found), repr(found.sources), str(explain(found))]
-    for command in (["config", "--json"], ["publish", "--dry-run", "--json", "-v"]):
-        result = run(*command)
-        assert result.status == 0
-        seen += [result.out, result.err]
+    result = run("config", "--json")
+    assert result.status == 0
+    seen += [result.out, result.err]
     assert not [text for text in seen if secret in text]
 
 
@@ -341,10 +340,9 @@ HIDDEN = "hunter2"
 @pytest.mark.parametrize("between", ["/", "@", ",", "#", "?", ":", " ", "[", "%", "\\", ",nats://", "\x1b"])
 def test_a_password_with_odd_characters_in_the_url_is_never_shown(between, run, monkeypatch):
     monkeypatch.setenv("NATS_URL", f"nats://worker:{HIDDEN}{between}{HIDDEN}@h:4222")
-    for command in (["config", "--json"], ["publish", "--dry-run", "-v"]):
-        result = run(*command)
-        assert HIDDEN not in result.out + result.err
-        assert result.status in (0, 78)
+    result = run("config", "--json")
+    assert HIDDEN not in result.out + result.err
+    assert result.status in (0, 78)
 
 
 @pytest.mark.parametrize("variable", ["NATS_NKEY", "NATS_CREDS"])

@@ -27,7 +27,7 @@ def slot_at(now, *, every=EVERY, early=EARLY, scheduled_at=None, k8s_job=None):
     return str(slot), warning
 
 
-@settings(max_examples=60, database=None, deadline=None)
+@settings(max_examples=40, database=None, deadline=None)
 @given(MOMENTS, PERIODS, st.timedeltas(timedelta(0), timedelta(days=1)), ZONES)
 def test_every_moment_is_in_one_slot_whatever_the_time_zone(moment, every, later, zone):
     slot = Slot.containing(moment, every)
@@ -89,6 +89,11 @@ def job_of(moment, name="crypto-trigger"):
 @pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=14), timedelta(hours=24), timedelta(hours=-24)])
 def test_the_minute_in_a_kubernetes_job_name_is_the_slot_however_late_the_pod_starts(late):
     assert slot_at(NOON + late, k8s_job=job_of(NOON)) == ("2026-11-23T12:00:00Z", "")
+
+
+def test_the_minute_in_a_job_name_is_never_early():
+    just_before = NOON - timedelta(minutes=1)
+    assert slot_at(NOON, early=timedelta(minutes=2), k8s_job=job_of(just_before)) == ("2026-11-23T11:45:00Z", "")
 
 
 @pytest.mark.parametrize(

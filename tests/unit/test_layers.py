@@ -1,0 +1,116 @@
+"""Imports point down only, and each library lives in one room."""
+
+import ast
+import re
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+
+import crypto_trigger
+
+HOME = Path(crypto_trigger.__file__).parent
+# Each floor may import from those below it, and from nothing beside or above it.
+FLOORS = (
+    {"__main__"},
+    {"cli"},
+    {"demo"},
+    {"delivery", "render", "notify"},
+    # The servers as we see them, itself a house of several floors.
+    {"brokers"},
+    {"brokers.jetstream", "brokers.core", "brokers.streaming", "brokers.setup"},
+    {"brokers.stream", "brokers.streaming_wire"},
+    {"brokers.connection"},
+    {"brokers.access", "brokers.faults", "brokers.resolver"},
+    {"server"},
+    {"settings"},
+    {"trigger"},
+    {"values"},
+    {"errors", "signals"},
+    {"__init__"},
+)
+ROOMS = {
+    "typer": {"cli"},
+    "backoff": {"delivery"},
+    "rich": {"render"},
+    "nats": {"brokers."},
+    "nkeys": {"brokers."},
+    "dotenv": {"settings"},
+    "subprocess": {"server"},
+}
+DISTRIBUTIONS = {"dotenv": "python-dotenv", "nats": "nats-py", "nkeys": "nats-py", "subprocess": None}
+
+
+def name_of(path):
+    parts = path.relative_to(HOME).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def running(node):
+    """A tree's nodes without what only a type checker sees."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            for branch in child.orelse:
+                yield branch
+                yield from running(branch)
+            continue
+        yield child
+        yield from running(child)
+
+
+def imports(tree):
+    """The full names a module imports, at its top or within a function."""
+    for node in running(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide where they point"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+MODULES = {name_of(path): list(imports(ast.parse(path.read_text()))) for path in HOME.rglob("*.py")}
+
+
+def ours(full_name):
+    """The module of ours that an import reaches, or None."""
+    if full_name.split(".")[0] != "crypto_trigger":
+        return None
+    parts = full_name.split(".")[1:]
+    while parts and ".".join(parts) not in MODULES:
+        parts.pop()
+    return ".".join(parts) or "__init__"
+
+
+def floor(module):
+    return next(number for number, names in enumerate(FLOORS) if module in names)
+
+
+def test_every_module_has_its_floor():
+    assert set(MODULES) <= set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module):
+    for name in MODULES[module]:
+        target = ours(name)
+        if target is not None and target != "__init__":
+            assert floor(target) > floor(module), f"{module} imports {name}"
+
+
+def test_one_library_has_one_room():
+    for module, names in MODULES.items():
+        for library in {name.split(".")[0] for name in names} - {"crypto_trigger"}:
+            if library in ROOMS:
+                assert any(module == room or module.startswith(room) for room in ROOMS[library]), (module, library)
+            else:
+                assert library in sys.stdlib_module_names, f"{module} imports {library}"
+
+
+def test_every_library_has_a_room_that_uses_it_and_is_asked_for():
+    used = {name.split(".")[0] for names in MODULES.values() for name in names}
+    assert set(ROOMS) <= used
+    required = [line for line in requires("crypto-trigger") if "extra ==" not in line]
+    assert {re.match(r"[\w-]+", line)[0] for line in required} == {
+        DISTRIBUTIONS.get(library, library) for library in ROOMS
+    } - {None}
