@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # What an answer that is already due may still take after a signal, in seconds.
 GRACE = 2.0
+# With less time left, in seconds, no attempt begins: what is cut short after it was sent may or may not have arrived.
+_TOO_LATE = 0.1
 
 
 class Publisher(Protocol):
@@ -110,8 +112,7 @@ class Persistence:
                 if isinstance(error, NoAck):
                     self._unacknowledged = error
                 self._on_wire = False
-                # An attempt may end with an error of its own where the end of the time cut into it.
-                if self._signum or not error.retryable or not self._left():
+                if self._signum or not error.retryable or self._left() < _TOO_LATE:
                     raise
                 # Loaded after a first failure only: a run that succeeds at once does not pay for it.
                 waits = waits or _waits(self._limits)

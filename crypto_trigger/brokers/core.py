@@ -75,8 +75,8 @@ class Publisher:
         for _ in range(2):
             ping = connection.client.rtt(self._access.timeout + 1)  # type: ignore[arg-type] # any number is one
             await connection.ask(ping, subject, phase)
-        if complaint := connection.complaint(phase):
-            raise complaint
+            if complaint := connection.complaint(phase):
+                raise complaint
 
     async def _statuses(self, connection: Connection) -> Subscription:
         """Return a subscription that hears it when nobody listens; in force, so that its silence means somebody does.

@@ -188,7 +188,8 @@ def test_it_goes_on_until_the_deadline_and_never_past_it():
     told = Told(GONE)
     assert type(told.error) is Unavailable
     assert told.error.message == f"nats://h:4222: connection refused ({len(told.script.seen)} attempts)"
-    assert told.elapsed == pytest.approx(60, abs=0.001)
+    # An attempt that began in the last tenth of a second would be cut short, perhaps after it was sent.
+    assert 59.9 <= told.elapsed <= 60
 
 
 def test_waits_are_random_between_nothing_and_twice_the_last_bound():
