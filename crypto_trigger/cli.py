@@ -184,6 +184,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
     except Exception as error:  # noqa: BLE001 - the gate
+        if isinstance(error, OSError) and run.output is None:
+            # Typer's own words, help or what is wrong with the command line, went to a full disk.
+            from crypto_trigger.render import abandon_full
+
+            abandon_full()
+            return int(getattr(error.__context__, "exit_code", Status.OK))
         return run.fail(error)
     return int(Status.OK)
 

@@ -156,6 +156,15 @@ class Output:
         return data
 
 
+def abandon_full() -> None:
+    """Give up those of stdout and stderr that do not take what was written to them."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _abandon(stream)
+
+
 def _abandon(stream: TextIO) -> None:
     """Send what is left of a stream nowhere, so that the interpreter's own flush at exit has nothing to say."""
     with suppress(OSError, ValueError):
