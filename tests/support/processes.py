@@ -1,0 +1,79 @@
+"""The installed program as a process: started, signalled, and gone without a trace."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+PROGRAM = (sys.executable, "-m", "crypto_trigger")
+# No run of these tests is meant to last as long as this; one that does hangs.
+HANGS = 30.0
+
+
+class Ended(NamedTuple):
+    """How a process ended, and how many seconds it took from its start, the interpreter's own included."""
+
+    status: int
+    out: str
+    err: str
+    seconds: float
+
+
+class Process:
+    """The program, running in a process group of its own. Settings are environment variables."""
+
+    def __init__(self, *argv, command=PROGRAM, **settings):
+        self.started = time.monotonic()
+        self.popen = subprocess.Popen(
+            [*command, *map(str, argv)],
+            env={**os.environ, **{name: str(value) for name, value in settings.items()}},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def signal(self, signum):
+        self.popen.send_signal(signum)
+
+    def end(self):
+        """Wait for the end, which must come by itself and leave no process behind."""
+        try:
+            out, err = self.popen.communicate(timeout=HANGS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        seconds = time.monotonic() - self.started
+        left = _group_exists(self.popen.pid)
+        self.kill()
+        assert not left, "a process of the program's is left running"
+        return Ended(self.popen.returncode, out, err, seconds)
+
+    def kill(self):
+        """End whatever is left of the process's own group."""
+        if _group_exists(self.popen.pid):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.communicate()
+
+
+def execute(*argv, **settings):
+    """Run the program to its end."""
+    return Process(*argv, **settings).end()
+
+
+def is_one_clean_line(text):
+    """Whether a text is one line that a terminal shows as it is, and no traceback."""
+    return text.endswith("\n") and text[:-1].isprintable() and "Traceback" not in text
+
+
+def _group_exists(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
