@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from crypto_trigger import signals
 from crypto_trigger.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class Server:
         self.url = ""
 
     def __enter__(self) -> Self:
-        self._home = Path(tempfile.mkdtemp(prefix="crypto-trigger-"))
         try:
+            with signals.held():
+                self._home = Path(tempfile.mkdtemp(prefix="crypto-trigger-"))
             self.start()
         except BaseException:
             self.__exit__(None, None, None)
@@ -62,8 +64,10 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
-        shutil.rmtree(self._home, ignore_errors=True)
+        with signals.held():
+            self.stop()
+            if self._home.is_absolute():  # else there was no making it, and "" is the working directory
+                shutil.rmtree(self._home, ignore_errors=True)
 
     @property
     def log(self) -> str:
@@ -78,7 +82,7 @@ class Server:
         ports.mkdir()
         command = [program(), "-a", "127.0.0.1", "-p", str(self._port), "--ports_file_dir", str(ports)]
         command += ["-js", "-sd", str(self._home / "data")] if self._jetstream else []
-        with (self._home / "log").open("ab") as log:
+        with signals.held(), (self._home / "log").open("ab") as log:
             # A session of its own: Ctrl-C is for us, and we stop the server when we are done with it.
             self.process = subprocess.Popen(  # noqa: S603 - the wheel's program
                 [*command, *self._arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

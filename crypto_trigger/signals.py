@@ -9,6 +9,7 @@ has left at its default (signal(7), pid_namespaces(7)).
 from __future__ import annotations
 
 import signal
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,24 @@ def routed(loop: AbstractEventLoop, hear: Callable[[int], None]) -> Iterator[Non
         yield
     finally:
         _handle_with(signal.SIG_IGN)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep a signal until the block ends: what the block begins must be known before it can be undone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals go to the main thread, and only there can handlers be changed
+        return
+    came: list[int] = []
+    before = {signum: signal.getsignal(signum) for signum in _HEARD}
+    _handle_with(lambda signum, _: came.append(signum))
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _handle_with(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
