@@ -1,6 +1,7 @@
 """The command line: flags in, one call, one answer out, and the one gate that every failure passes."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
+# run. Hence the quoted names below, of classes that not every command loads.
 
 import os
 import sys
@@ -95,14 +96,14 @@ class Run:
         self.reports = False
         self.report_file: str | None = None
 
-    def begin(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> Output:
+    def begin(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> "Output":
         """Take the form of the output."""
         from crypto_trigger.render import Output
 
         self.output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
         return self.output
 
-    def load(self, env_file: str | None, **flags: str | None) -> Settings:
+    def load(self, env_file: str | None, **flags: str | None) -> "Settings":
         """Load the settings; raises ConfigError."""
         from crypto_trigger.settings import load
 
@@ -132,7 +133,7 @@ class Run:
         self._report(output, status, outcome, error)
         return status
 
-    def succeed(self, line: str, receipt: Receipt | None, outcome: Outcome) -> None:
+    def succeed(self, line: str, receipt: "Receipt | None", outcome: Outcome) -> None:
         """Tell how a publish went, on stdout and in the report file."""
         if self.output:
             self.output.settle()
@@ -144,11 +145,11 @@ class Run:
 
     def _report(
         self,
-        output: Output,
+        output: "Output",
         status: int,
         outcome: Outcome,
         error: BaseException | None,
-        receipt: Receipt | None = None,
+        receipt: "Receipt | None" = None,
     ) -> None:
         from crypto_trigger.notify import write_report
         from crypto_trigger.render import report
@@ -169,7 +170,7 @@ class Run:
             output.warn(problem)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
     run = Run()
@@ -388,7 +389,7 @@ def _name(command: typer.models.CommandInfo) -> str:
     return command.name or str(getattr(command.callback, "__name__", ""))
 
 
-def _trigger(settings: Settings, output: Output, *, force: bool) -> Trigger:
+def _trigger(settings: "Settings", output: "Output", *, force: bool) -> "Trigger":
     """Return the trigger of the slot this run stands for, which the whole run keeps."""
     import socket
     from datetime import UTC, datetime
