@@ -75,7 +75,9 @@ class Stream:
             raise self._named(error) from cause
         if message.seq is None or message.time is None:
             raise Unavailable(f"{self.connection.server}: the answer to reading {self._name} has no sequence or time")
-        return Last(Stored(message.seq, message.time, (message.headers or {}).get(TIME)))
+        time = (message.headers or {}).get(TIME)
+        # What is not ASCII comes as an email.header.Header.
+        return Last(Stored(message.seq, message.time, None if time is None else str(time)))
 
     async def publish(self, trigger: Trigger, headers: dict[str, str], *, known: bool) -> tuple[int, bool]:
         """Publish and return the sequence and whether the server calls it a duplicate.
