@@ -1,0 +1,168 @@
+"""`demo`: the whole story, and nothing left of it afterwards."""
+
+import os
+import queue
+import re
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.processes import HANGS, Process, execute, is_one_clean_line
+from support.streams import put
+from support.traces import children, using
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """An empty folder for temporary files, which is empty again afterwards, and no process that uses it."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    assert using(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+class Stay:
+    """`demo --stay` in a process of its own, its stdout read line by line."""
+
+    def __init__(self, port):
+        self.process = Process("demo", "--stay", "--port", port, PYTHONUNBUFFERED=1)
+        self.lines = queue.Queue()
+        self.said = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.popen.stdout:
+            self.lines.put(line.rstrip("\n"))
+        self.lines.put(None)
+
+    def until(self, words):
+        """The first line to come that holds `words`."""
+        while (line := self.lines.get(timeout=HANGS)) is not None:
+            self.said.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"it ended without saying {words}: {self.said}")
+
+    def stop(self, signum):
+        """Send a signal; the status, the last line of stdout, and stderr."""
+        self.process.signal(signum)
+        status = self.process.popen.wait(HANGS)
+        self.until("stopped")
+        return status, self.said[-1], self.process.popen.stderr.read()
+
+    def kill(self):
+        self.process.kill()
+
+
+@pytest.fixture
+def stay(scratch, free_port):
+    """A development server that is up."""
+    running = Stay(free_port)
+    running.until("Ctrl-C stops the server")
+    yield running
+    left = children(running.process.popen.pid) if running.process.popen.poll() is None else []
+    running.kill()
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    # The owner of its files is gone with it.
+    for path in sorted(scratch.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.usefixtures("scratch")
+def test_demo_tells_the_whole_story_in_under_five_seconds():
+    ended = execute("demo")
+    assert ended.status == 0
+    assert ended.err == ""
+    said = ended.out
+    address = r"nats://127\.0\.0\.1:\d+"
+    slot = r"\d{4}-\d\d-\d\dT\d\d:(00|15|30|45):00Z"
+    place = r"in stream crypto-stats, sequence 1\n\(status 0\)"
+    story = [
+        rf"A throw-away nats-server listens on {address}",
+        rf"\$ crypto-trigger setup\nstream crypto-stats created on {address}\n\(status 0\)",
+        rf"\$ crypto-trigger publish\npublished crypto\.update for {slot} {place}",
+        rf"\$ crypto-trigger publish .*\nduplicate: crypto\.update for {slot} is already {place}",
+        r'What a subscriber received: \{"trigger":"update"\} on crypto\.update\n',
+        rf"\$ crypto-trigger publish --server ({address}) .*\ncrypto-trigger: \1: connection refused .*\n\(status 69\)",
+    ]
+    places = [match.start() if (match := re.search(part, said)) else None for part in story]
+    assert None not in places, story[places.index(None)]
+    assert places == sorted(places)
+    # The issue's own bound.
+    assert ended.seconds < 5
+
+
+@pytest.mark.usefixtures("scratch")
+def test_demo_listens_to_no_setting_and_no_env_file(monkeypatch):
+    Path(".env").write_text("nonsense\nNATS_URL=foo\n")
+    monkeypatch.setenv("NATS_URL", "foo")
+    monkeypatch.setenv("NATS_TLS_FIRST", "true")
+    monkeypatch.setenv("CRYPTO_TRIGGER_SUBJECT", "not.this.one")
+    ended = execute("demo")
+    assert (ended.status, ended.err) == (0, "")
+    assert "not.this.one" not in ended.out
+
+
+@pytest.mark.usefixtures("scratch")
+def test_a_port_that_is_taken_ends_with_69_and_one_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for options in ([], ["--stay"]):
+            ended = execute("demo", "--port", taken.getsockname()[1], *options)
+            assert ended.status == 69
+            assert "is the port taken?" in ended.err
+            assert is_one_clean_line(ended.err)
+
+
+@pytest.mark.usefixtures("scratch")
+@pytest.mark.parametrize("port", ["0", "65536", "x"])
+def test_a_port_that_cannot_be_is_a_wrong_command_line(port, run):
+    assert run("demo", "--port", port).status == 2
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, stay, free_port, scratch, run):
+    (server,) = children(stay.process.popen.pid)
+    url = f"nats://127.0.0.1:{free_port}"
+    assert run("publish", "--server", url).out.startswith("published crypto.update")
+    assert stay.until("crypto.update").endswith(' crypto.update {"trigger":"update"}')
+    # Whatever comes is shown, and shown safely.
+    put(url, "crypto.update", b"\x1b[2J\xff")
+    assert stay.until("crypto.update").endswith(r" crypto.update \x1b[2J\xff")
+    assert stay.stop(signum) == (0, "stopped; no process and no file is left", "")
+    assert not Path(f"/proc/{server}").exists()
+    assert list(scratch.iterdir()) == []
+
+
+def test_publish_finds_the_development_server_by_the_line_it_prints(stay, free_port):
+    line = next(line for line in stay.said if "In another terminal" in line)
+    assert f"NATS_URL=nats://127.0.0.1:{free_port} crypto-trigger publish" in line
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+@pytest.mark.parametrize("options", [[], ["--stay"]], ids=["demo", "stay"])
+def test_a_signal_while_the_server_starts_leaves_nothing_either(options, signum, scratch, free_port):
+    process = Process("demo", "--port", free_port, *options)
+    deadline = time.monotonic() + HANGS
+    while not any(scratch.glob("*/log")) and time.monotonic() < deadline:
+        assert process.popen.poll() is None
+    while not children(process.popen.pid) and time.monotonic() < deadline:
+        assert process.popen.poll() is None
+    process.signal(signum)
+    ended = process.end()
+    assert ended.status == 128 + signum
+    assert "Traceback" not in ended.err
