@@ -36,8 +36,9 @@ class Registration(NamedTuple):
 class StreamingDouble:
     """Registers clients, stores messages and acknowledges them while the block runs.
 
-    `loses` names what goes missing, each as often as it is in the list: `connect-response`, `message` or `ack`;
-    `answers` holds errors for the next acknowledgements, of messages that are stored all the same.
+    `loses` names what goes missing, each as often as it is in the list: `connect-response`, `message`, `ack` or
+    `close-response`; `answers` holds errors for the next acknowledgements, of messages that are stored all the same.
+    `greets` and `acknowledges`, fields or raw bytes, take the place of what would be answered.
     """
 
     def __init__(self, channels=100, cluster="crypto-stats"):
@@ -45,6 +46,8 @@ class StreamingDouble:
         self.stored = []
         self.loses = []
         self.answers = []
+        self.greets = None
+        self.acknowledges = None
         self._limit = channels
         self._clients = {}
         self._checking = set()
@@ -85,8 +88,10 @@ class StreamingDouble:
         await self._nats.flush()
         await self._nats.flush()
 
-    async def _answer(self, message, kind, **fields):
-        await self._nats.publish(message.reply, MESSAGES[kind](**fields).SerializeToString())
+    async def _answer(self, message, kind, instead=None, **fields):
+        if not isinstance(instead, bytes):
+            instead = MESSAGES[kind](**(fields if instead is None else instead)).SerializeToString()
+        await self._nats.publish(message.reply, instead)
 
     def _lost(self, what):
         with suppress(ValueError):
@@ -119,7 +124,7 @@ class StreamingDouble:
                 ("subCloseRequests", "subclose"),
             )
         }
-        await self._answer(message, "ConnectResponse", **prefixes, protocol=1)
+        await self._answer(message, "ConnectResponse", self.greets, **prefixes, protocol=1)
 
     async def _refusal(self, request):
         if request is None or not request.heartbeatInbox:
@@ -149,7 +154,7 @@ class StreamingDouble:
             return
         if not error and self.answers:
             error = self.answers.pop(0)
-        await self._answer(message, "PubAck", guid=request.guid if request else "", error=error)
+        await self._answer(message, "PubAck", self.acknowledges, guid=request.guid if request else "", error=error)
 
     def _store(self, request):
         if not (request and request.guid and re.fullmatch(_CHANNEL, request.subject) and self._knows(request)):
@@ -178,6 +183,8 @@ class StreamingDouble:
             error = "stan: invalid close request"
         else:
             error = "" if self._clients.pop(request.clientID, None) else "stan: unknown clientID"
+        if self._lost("close-response"):
+            return
         await self._answer(message, "CloseResponse", error=error)
 
 
