@@ -8,6 +8,7 @@ retry disarmed, every connect and close is bounded, and every request is raced a
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +32,8 @@ T = TypeVar("T")
 # Nothing is pending when we close, so that a healthy close takes under a millisecond; on TLS to a frozen server it
 # would take asyncio's 30 s, and after a failed handshake for ever.
 _CLOSE_SECONDS = 0.25
+# nats-py's limit, and far above what servers send.
+_LONGEST_GREETING = 32768
 
 
 class Connection:
@@ -297,21 +300,37 @@ async def _addresses(server: Server, access: Access) -> list[str]:
 
 
 async def _look_closer(error: BrokerError, server: Server, address: str, access: Access) -> BrokerError:
-    """Tell a server that hangs up from something that is not NATS: nats-py calls both an empty response."""
+    """Tell a greeting that was cut off, which passes, from one that is not NATS: nats-py calls both the same."""
     cause = error.__cause__
-    if not (isinstance(cause, nats.errors.Error) and "empty response" in str(cause)):
+    unread = isinstance(cause, nats.errors.Error) and any(
+        text in str(cause) for text in ("empty response", "json parse error")
+    )
+    # Its own kind, no other: what nats-py lets out for a line that ends too early.
+    if not unread and type(cause) is not ValueError:
         return error
-    first = b""
+    seen = b""
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(access.timeout):
             reader, writer = await asyncio.open_connection(address, server.port)
             try:
-                first = await reader.read(4)
+                while b"\n" not in seen and len(seen) < _LONGEST_GREETING and (more := await reader.read(4096)):
+                    seen += more
             finally:
                 writer.close()
-    if first and not b"INFO".startswith(first):
+    line, whole, _ = seen.partition(b"\n")
+    ended = whole or len(seen) >= _LONGEST_GREETING
+    if not b"INFO ".startswith(line[:5]) or (ended and not _is_object(line[5:])):
         return BadPeer(f"{server}: it greets unlike a NATS server", "is this the server's client port?")
+    if line:
+        return Unavailable(f"{server}: the connection was closed in the middle of the handshake")
     return Unavailable(
         f"{server}: the connection was closed before a greeting",
         "if the server wants TLS first, set NATS_TLS_FIRST=true",
     )
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

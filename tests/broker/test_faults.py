@@ -170,7 +170,7 @@ SAID = [
     Said("-ERR with an unknown text", after_connect(b"-ERR 'Strange Things'\r\n"), 69, "strange things", "several"),
     Said("-ERR with control characters", after_connect(CONTROL), 69, "bad \\x1b[31m\\x07 text", "several"),
     Said("-ERR with a megabyte", after_connect(b"-ERR '" + b"x" * 30000 + b"'\r\n"), 69, "xxx...", "several"),
-    Said("-ERR with no text", after_connect(b"-ERR\r\n"), 76, "it greets unlike a NATS server"),
+    Said("-ERR with no text", after_connect(b"-ERR\r\n"), 69, "in the middle of the handshake", "several"),
     Said("-ERR that is no UTF-8", after_connect(b"-ERR '\xff\xfe'\r\n"), 76, "it greets unlike a NATS server"),
     Said("too many connections", after_connect(b"-ERR 'maximum connections exceeded'\r\n"), 69, "maximum", "several"),
     Said("authentication timeout", after_connect(b"-ERR 'Authentication Timeout'\r\n"), 69, "timeout", "several"),
