@@ -1,0 +1,238 @@
+"""What README and the deploy files say, held against the program."""
+
+import re
+import shlex
+import tomllib
+from datetime import timedelta
+from typing import NamedTuple
+
+import yaml
+from support.shell import ROOT
+
+from crypto_trigger import __version__
+from crypto_trigger.delivery import GRACE
+from crypto_trigger.errors import Outcome
+from crypto_trigger.render import receipt_line
+from crypto_trigger.settings import SETTINGS, load
+from crypto_trigger.trigger import Receipt, Slot, Trigger
+from crypto_trigger.values import instant
+
+README = (ROOT / "README.md").read_text()
+DEFAULTS = load({}, "/dev/null", {})
+VARIABLES = {setting.variable for setting in SETTINGS}
+
+
+def section(title):
+    return README.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def table(title):
+    """The rows of a section's table: the first cell, without its quotes, -> the others."""
+    lines = [line.strip("|").split("|") for line in section(title).splitlines() if line.startswith("|")]
+    return {cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]] for cells in lines[2:]}
+
+
+def commands(run):
+    """The commands that `--help` lists."""
+    listed = run("--help").out.partition("Commands:\n")[2].partition("\n\n")[0]
+    return set(re.findall(r"^  (\w+)", listed, re.MULTILINE))
+
+
+# README.
+
+
+def test_every_command_has_help_and_a_row_in_readme(run):
+    documented = {name.removeprefix("crypto-trigger ") for name in table("Commands")}
+    assert documented == commands(run)
+    for command in documented:
+        result = run(command, "--help")
+        assert (result.status, result.err) == (0, "")
+        assert f"Usage: crypto-trigger {command} [OPTIONS]" in result.out
+
+
+def test_every_command_line_in_readme_parses(run):
+    written = re.findall(r"^.*?crypto-trigger((?: +--?[\w-]+| +\w[\w.:/-]*)+)", "\n".join(blocks()), re.MULTILINE)
+    assert len(written) > 4
+    for arguments in written:
+        assert run(*shlex.split(arguments), "--help").status == 0, arguments
+
+
+def blocks():
+    """README's blocks of shell commands: whole lines, prompts and answers taken away."""
+    for kind, block in re.findall(r"```(sh|console)\n(.*?)```", README, re.DOTALL):
+        for line in block.splitlines():
+            if kind == "sh" or line.startswith("$ "):
+                yield re.sub(r"^\$ |; echo \$\?$|\[.*?\]", "", line)
+
+
+def test_every_option_that_readme_names_is_one(run):
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    helps = "".join(run(*command, "--help").out for command in [(), *zip(commands(run), strict=True)])
+    known = set(re.findall(r"--[a-z][a-z-]+", helps))
+    others = {"--check"}  # ruff's
+    assert named - others <= known
+
+
+def test_every_command_that_readme_names_is_one(run):
+    named = set(re.findall(r"`crypto-trigger ([a-z]+)", README))
+    assert named == commands(run)
+
+
+def test_readme_lists_every_setting_with_its_default_and_flag():
+    rows = table("Settings")
+    assert set(rows) == VARIABLES
+    for setting in SETTINGS:
+        default, meaning = rows[setting.variable]
+        assert default.strip("`") == (setting.default or ""), setting.variable
+        flags = re.findall(r"flag `(--[\w-]+)`", meaning)
+        assert flags == ([setting.flag] if setting.flag else []), setting.variable
+
+
+def test_every_flag_of_a_setting_names_its_variable_in_the_help(run):
+    helps = " ".join("".join(run(command, "--help").out for command in commands(run)).split())
+    for setting in SETTINGS:
+        if setting.flag:
+            assert re.search(rf"{setting.flag} .*?\[{setting.variable}\]", helps), setting.flag
+
+
+def test_readme_shows_the_lines_that_the_program_says():
+    slot = Slot.containing(instant("2026-11-23T18:00:00Z"), DEFAULTS.every)
+    trigger = Trigger.for_slot(slot, DEFAULTS.subject, "//h/c")
+    for outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE):
+        receipt = Receipt(
+            outcome=outcome, stream=DEFAULTS.stream, seq=1, guard="compare-and-set", server="nats://h:4222"
+        )
+        assert receipt_line(receipt, trigger) in section("Use it against your own NATS").splitlines()
+
+
+def test_the_extras_and_files_that_readme_names_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(re.findall(r"'\.\[(\w+)\]'", README)) <= set(project["optional-dependencies"])
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_version_is_told_the_same_everywhere():
+    assert f"crypto-trigger:{__version__}" in container()["image"]
+
+
+def test_the_env_example_is_read_without_a_complaint_even_with_every_line_in_force(run, tmp_path):
+    text = (ROOT / ".env.example").read_text()
+    named = set(re.findall(r"^#?([A-Z_]+)=", text, re.MULTILINE))
+    assert named <= VARIABLES
+    result = run("config", "--env-file", ROOT / ".env.example")
+    assert (result.status, result.err) == (0, "")
+    # Files of credentials are the operator's own.
+    every = re.sub(r"^#(?=[A-Z_]+=)(?!\w+(_FILE|_CREDS)=)", "", text, flags=re.MULTILINE)
+    (tmp_path / "every.env").write_text(every)
+    result = run("config", "--env-file", tmp_path / "every.env")
+    assert (result.status, result.err) == (0, "")
+
+
+# The crontab.
+
+
+class Entry(NamedTuple):
+    minute: str
+    rest: list[str]
+    command: str
+
+
+def crontab():
+    lines = [line for line in (ROOT / "crontab.example").read_text().splitlines() if line.strip()]
+    entries = [line for line in lines if not line.startswith("#") and not re.match(r"\w+ *=", line)]
+    return [Entry(fields[0], fields[1:5], fields[5]) for fields in (line.split(None, 5) for line in entries)]
+
+
+def test_every_crontab_command_is_one_that_cron_can_run(run):
+    assert crontab()
+    for entry in crontab():
+        program, *arguments = shlex.split(entry.command)
+        assert program.startswith("/")
+        assert program.endswith("/crypto-trigger")
+        assert run(*arguments, "--help").status == 0
+        assert not re.search(r"(?<!\\)%", entry.command)
+
+
+def test_the_check_of_a_command_by_its_help_sees_a_wrong_one(run):
+    assert run("publish", "--no-such-option", "--help").status == 2
+    assert run("pubish", "--help").status == 2
+
+
+def test_the_crontab_runs_once_a_slot():
+    for entry in crontab():
+        assert entry.rest == ["*"] * 4
+        assert entry.minute == f"*/{DEFAULTS.every // timedelta(minutes=1)}"
+
+
+def test_the_crontab_command_publishes_in_crons_environment_and_says_nothing(installed, cron, settings, tmp_path):
+    env_file = tmp_path / "crypto-trigger.env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    assert cron(f"{installed.program} setup", **settings).status == 0
+    (entry,) = crontab()
+    command = entry.command.replace("/opt/crypto-trigger/bin/crypto-trigger", installed.program)
+    command = command.replace("/etc/crypto-trigger.env", str(env_file))
+    assert cron(command) == (0, "", "")
+    status, out, _ = cron(f"{installed.program} publish --env-file {env_file}")
+    assert (status, out.partition(":")[0]) == (0, "duplicate")
+
+
+# The CronJob.
+
+
+def manifest():
+    return yaml.safe_load((ROOT / "k8s-cronjob.yaml").read_text())
+
+
+def job():
+    return manifest()["spec"]["jobTemplate"]["spec"]
+
+
+def container():
+    (found,) = job()["template"]["spec"]["containers"]
+    return found
+
+
+def test_the_cronjob_fails_at_once_with_the_statuses_that_running_again_cannot_mend():
+    rules = {rule["action"]: rule for rule in job()["podFailurePolicy"]["rules"]}
+    codes = rules["FailJob"]["onExitCodes"]
+    hopeless = [int(status) for status, row in table("Exit statuses").items() if row[2] == "no"]
+    assert (codes["operator"], codes["containerName"]) == ("In", container()["name"])
+    # Kubernetes wants them in order.
+    assert codes["values"] == sorted(hopeless)
+    assert len(hopeless) > 3
+
+
+def test_the_cronjob_runs_once_a_slot_and_a_job_ends_within_it():
+    spec = manifest()["spec"]
+    assert spec["schedule"] == f"*/{DEFAULTS.every // timedelta(minutes=1)} * * * *"
+    assert 10 <= spec["startingDeadlineSeconds"] < DEFAULTS.every.total_seconds()
+    runs = job()["backoffLimit"] + 1
+    assert (
+        DEFAULTS.give_up_after.total_seconds() * runs < job()["activeDeadlineSeconds"] < DEFAULTS.every.total_seconds()
+    )
+    assert job()["template"]["spec"]["terminationGracePeriodSeconds"] > GRACE
+
+
+def test_the_cronjob_goes_with_its_failure_policy():
+    assert job()["template"]["spec"]["restartPolicy"] == "Never"
+    assert job()["podReplacementPolicy"] == "Failed"
+
+
+def test_the_cronjob_sets_settings_and_nothing_else():
+    environ = {entry["name"]: entry for entry in container()["env"]}
+    commented = re.findall(r"# - name: (\w+)", (ROOT / "k8s-cronjob.yaml").read_text())
+    assert set(environ) | set(commented) <= VARIABLES
+    values = {name: entry["value"] for name, entry in environ.items() if "value" in entry}
+    assert load({}, "/dev/null", values).warnings == ()
+    # The default terminationMessagePath.
+    assert values["CRYPTO_TRIGGER_REPORT_FILE"] == "/dev/termination-log"
+    label = "metadata.labels['batch.kubernetes.io/job-name']"
+    assert environ["CRYPTO_TRIGGER_K8S_JOB"]["valueFrom"]["fieldRef"]["fieldPath"] == label
+
+
+def test_the_cronjob_runs_a_command_that_parses(run):
+    program, *arguments = [*container()["command"], *container().get("args", [])]
+    assert program == "crypto-trigger"
+    assert run(*arguments, "--help").status == 0

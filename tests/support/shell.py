@@ -1,0 +1,27 @@
+"""Commands run to their end, as an operator's."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from support.processes import HANGS
+
+ROOT = Path(__file__).parents[2]
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def do(*command, timeout=HANGS, **options):
+    """Run a command; its status, stdout and stderr."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=timeout, check=False, **options
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
