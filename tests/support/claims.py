@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-# In a cluster that loses servers and nothing else, a run has no cause to end otherwise.
-FORESEEN = {0, 69, 75}
+STORED, NOT_STORED, UNKNOWN = 0, 69, 75
 
 
 class Run(NamedTuple):
@@ -20,15 +19,16 @@ class Run(NamedTuple):
 
 def lie(run, messages):
     """How the run's status contradicts the messages of its stream; an empty text where it does not."""
-    if run.status not in FORESEEN:
+    if run.status not in {STORED, NOT_STORED, UNKNOWN}:
+        # A cluster that loses servers and nothing else gives no cause for any other.
         return f"ended {run.status}, for which there was no cause"
-    if run.status == 69 and any(_client(message) == run.client_id for message in messages):
+    if run.status == NOT_STORED and any(storer(message) == run.client_id for message in messages):
         return "ended 69, and its message is stored"
-    return _false_receipt(run, messages) if run.status == 0 else ""
+    return _false_receipt(run, messages) if run.status == STORED else ""
 
 
 def _false_receipt(run, messages):
-    outcome, seq = run.report["outcome"], run.report["seq"]
+    outcome, seq = run.report.get("outcome"), run.report.get("seq")
     said = f"ended 0 ({outcome}, sequence {seq})"
     held = next((message for message in messages if message.seq == seq), None)
     if held is None:
@@ -37,8 +37,8 @@ def _false_receipt(run, messages):
     # RFC 3339 in UTC: the later time is the greater text.
     if slot < run.slot or (slot > run.slot) != (outcome == "superseded"):
         return f"{said}, which holds the message of {slot}"
-    if outcome == "published" and _client(held) != run.client_id:
-        return f"{said}, which holds the message of {_client(held)}"
+    if outcome == "published" and storer(held) != run.client_id:
+        return f"{said}, which holds the message of {storer(held)}"
     return ""
 
 
@@ -47,5 +47,6 @@ def per_slot(messages):
     return Counter(message.headers["ce-time"] for message in messages)
 
 
-def _client(message):
+def storer(message):
+    """The client ID of the run that stored a message."""
     return message.headers["ce-source"].rpartition("/")[2]

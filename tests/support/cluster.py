@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ from contextlib import ExitStack, suppress
 
 import nats.errors
 
+from crypto_trigger.errors import Unavailable
 from crypto_trigger.server import Server
 from support.streams import client
 
@@ -126,8 +128,8 @@ class Link:
 class Node(Server):
     """One server of the cluster. `up` while it runs, thawed and in touch with the others."""
 
-    def __init__(self, name, arguments, links):
-        super().__init__(arguments=["-n", name, *arguments])
+    def __init__(self, name, port, arguments, links):
+        super().__init__(port, ["-n", name, *arguments])
         self.name = name
         self._links = links
         self._frozen = False
@@ -178,7 +180,16 @@ class Node(Server):
         self.thaw()
         self.rejoin()
         if self.process is None:
+            until(self._started, f"{self.name} runs")
+
+    def _started(self):
+        try:
             self.start()
+        except Unavailable:
+            # A busy machine; the next try finds the data as this one did.
+            self.kill()
+            return False
+        return True
 
 
 class Cluster:
@@ -197,7 +208,8 @@ class Cluster:
             stack.callback(self._loop.close)
             stack.callback(thread.join)
             stack.callback(self._loop.call_soon_threadsafe, self._loop.stop)
-            ports = dict(zip(self._names, _free_ports(len(self._names)), strict=True))
+            free = iter(_free_ports(2 * len(self._names)))
+            ports = dict(zip(self._names, free, strict=False))
             ways = {
                 (a, b): stack.enter_context(contextlib.closing(Link(self._loop, ports[b])))
                 for a in self._names
@@ -212,7 +224,7 @@ class Cluster:
                 arguments = ["--cluster_name", "crypto", "--cluster", f"nats://127.0.0.1:{ports[name]}"]
                 arguments += ["--routes", routes, "--cluster_advertise", f"127.0.0.1:{nowhere.getsockname()[1]}"]
                 links = [way for ends, way in ways.items() if name in ends]
-                self.nodes.append(stack.enter_context(Node(name, arguments, links)))
+                self.nodes.append(stack.enter_context(Node(name, next(free), arguments, links)))
             self._stack = stack.pop_all()
         return self
 
@@ -303,8 +315,12 @@ def until(condition, what, seconds=_SETTLE_SECONDS):
 
 
 def _free_ports(count):
+    """Ports that stay free while their server is down: not of those that the system gives to clients."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+        found = []
+        while len(found) < count:
+            each = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                each.bind(("127.0.0.1", random.randrange(10000, 30000)))
+                found.append(each.getsockname()[1])
+        return found
