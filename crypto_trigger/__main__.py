@@ -5,15 +5,15 @@ from __future__ import annotations
 import gc
 import sys
 
-from crypto_trigger import signals
-
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    signals.install()
     # A process of a tenth of a second leaves no garbage worth collecting, and the imports would trigger the collector
-    # dozens of times: a quarter of the run.
+    # dozens of times: a sixth of the run.
     gc.disable()
+    from crypto_trigger import signals
+
+    signals.install()
     try:
         from crypto_trigger.cli import main as run
     except signals.Signalled as signalled:
