@@ -161,7 +161,8 @@ class Connection:
         elif access.user is not None:
             options |= self._guarded(user=access.user, password=access.password or "")
         elif access.creds is not None:
-            options["user_credentials"] = access.creds
+            # The empty token is sent beside the JWT and means nothing; asking for it keeps the JWT where it is.
+            options |= {"user_credentials": access.creds, **self._guarded(token="")}
         elif access.nkey is not None:
             options["nkeys_seed_str"] = access.nkey
         elif access.token is not None:
