@@ -1,15 +1,14 @@
 """`demo`: the whole story, and nothing left of it afterwards."""
 
-import os
-import queue
 import re
+import shutil
 import signal
 import socket
-import threading
 import time
 from pathlib import Path
 
 import pytest
+from support.development import Development, free_port
 from support.processes import HANGS, Process, execute, is_one_clean_line
 from support.streams import put
 from support.traces import children, using
@@ -27,58 +26,21 @@ def scratch(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-class Stay:
-    """`demo --stay` in a process of its own, its stdout read line by line."""
-
-    def __init__(self, port):
-        self.process = Process("demo", "--stay", "--port", port, PYTHONUNBUFFERED=1)
-        self.lines = queue.Queue()
-        self.said = []
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self):
-        for line in self.process.popen.stdout:
-            self.lines.put(line.rstrip("\n"))
-        self.lines.put(None)
-
-    def until(self, words):
-        """The first line to come that holds `words`."""
-        while (line := self.lines.get(timeout=HANGS)) is not None:
-            self.said.append(line)
-            if words in line:
-                return line
-        raise AssertionError(f"it ended without saying {words}: {self.said}")
-
-    def stop(self, signum):
-        """Send a signal; the status, the last line of stdout, and stderr."""
-        self.process.signal(signum)
-        status = self.process.popen.wait(HANGS)
-        self.until("stopped")
-        return status, self.said[-1], self.process.popen.stderr.read()
-
-    def kill(self):
-        self.process.kill()
+def port():
+    return free_port()
 
 
 @pytest.fixture
-def stay(scratch, free_port):
+def stay(scratch, port):
     """A development server that is up."""
-    running = Stay(free_port)
+    running = Development(port)
     running.until("Ctrl-C stops the server")
     yield running
-    left = children(running.process.popen.pid) if running.process.popen.poll() is None else []
-    running.kill()
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    # The owner of its files is gone with it.
-    for path in sorted(scratch.rglob("*"), reverse=True):
-        path.rmdir() if path.is_dir() else path.unlink()
+    if running.process.popen.poll() is None:
+        # Not stopped by the test: nobody is left to remove the server's data.
+        running.close()
+        shutil.rmtree(next(scratch.iterdir()))
+    running.close()
 
 
 @pytest.mark.usefixtures("scratch")
@@ -135,9 +97,9 @@ def test_a_port_that_cannot_be_is_a_wrong_command_line(port, run):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
-def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, stay, free_port, scratch, run):
+def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, stay, port, scratch, run):
     (server,) = children(stay.process.popen.pid)
-    url = f"nats://127.0.0.1:{free_port}"
+    url = f"nats://127.0.0.1:{port}"
     assert run("publish", "--server", url).out.startswith("published crypto.update")
     assert stay.until("crypto.update").endswith(' crypto.update {"trigger":"update"}')
     # Whatever comes is shown, and shown safely.
@@ -148,15 +110,15 @@ def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, st
     assert list(scratch.iterdir()) == []
 
 
-def test_publish_finds_the_development_server_by_the_line_it_prints(stay, free_port):
+def test_publish_finds_the_development_server_by_the_line_it_prints(stay, port):
     line = next(line for line in stay.said if "In another terminal" in line)
-    assert f"NATS_URL=nats://127.0.0.1:{free_port} crypto-trigger publish" in line
+    assert f"NATS_URL=nats://127.0.0.1:{port} crypto-trigger publish" in line
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
 @pytest.mark.parametrize("options", [[], ["--stay"]], ids=["demo", "stay"])
-def test_a_signal_while_the_server_starts_leaves_nothing_either(options, signum, scratch, free_port):
-    process = Process("demo", "--port", free_port, *options)
+def test_a_signal_while_the_server_starts_leaves_nothing_either(options, signum, scratch, port):
+    process = Process("demo", "--port", port, *options)
     deadline = time.monotonic() + HANGS
     while not any(scratch.glob("*/log")) and time.monotonic() < deadline:
         assert process.popen.poll() is None

@@ -1,9 +1,11 @@
 """Statuses as a shell sees them, and cron's bare environment."""
 
 import json
+import signal
 import subprocess
 
 import pytest
+from support.processes import Process
 from support.streams import add_stream, stored
 
 from crypto_trigger.server import Server
@@ -90,6 +92,15 @@ def test_a_shell_is_told_of_the_signal(installed, cron, tmp_path):
     result = cron(f"{refused} {until_it_waits}; kill -TERM $!; wait $!; echo $?")
     assert result == (0, "143\n", "")
     assert log.read_text().splitlines()[-1] == "crypto-trigger: interrupted by SIGTERM: the trigger was not sent"
+
+
+def test_ctrl_c_ends_with_130(installed):
+    process = Process("publish", "-v", "--server", "nats://127.0.0.1:1", command=(installed.program,))
+    assert "attempt 1 failed" in process.popen.stderr.readline()
+    process.signal(signal.SIGINT)
+    ended = process.end()
+    assert (ended.status, ended.out) == (130, "")
+    assert ended.err.splitlines()[-1] == "crypto-trigger: interrupted by SIGINT: the trigger was not sent"
 
 
 # What cron and its crontabs do to stdin, stdout and stderr.

@@ -1,10 +1,13 @@
 """The built wheel: what is in it, and that it works where nothing else of ours is."""
 
+import signal
 import time
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
 
+import pytest
+from support.development import Development, free_port
 from support.shell import ROOT, do
 from support.traces import using
 
@@ -55,3 +58,24 @@ def test_demo_ends_in_five_seconds_and_leaves_no_process_and_no_file(installed, 
     assert list(scratch.iterdir()) == []
     # The issue's own bound.
     assert seconds < 5
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+def test_demo_stay_shows_what_publish_sends_and_leaves_nothing_when_it_is_stopped(
+    signum, installed, cron, tmp_path, monkeypatch
+):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    stay = Development(free_port(), command=(installed.program,))
+    try:
+        # The very line that it tells to type in another terminal.
+        line = stay.until("In another terminal: ").partition("In another terminal: ")[2]
+        result = cron(line.replace("crypto-trigger", installed.program))
+        assert result.out.startswith("published crypto.update for ")
+        assert stay.until('"trigger"').endswith(' crypto.update {"trigger":"update"}')
+        assert stay.stop(signum) == (0, "stopped; no process and no file is left", "")
+    finally:
+        stay.close()
+    assert using(scratch) == []
+    assert list(scratch.iterdir()) == []
