@@ -4,19 +4,18 @@ A flag beats the environment, which beats the env file, which beats a NATS conte
 variable counts as not set. Everything that can be wrong without the network is found here, all of it at once.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
 import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from crypto_trigger import values
 from crypto_trigger.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime, timedelta
 
 _LONGEST_SHOWN = 80
 _TEST_SWITCH = "CRYPTO_TRIGGER_TEST_ALL"  # the test suite's, not a setting, and no typing error either

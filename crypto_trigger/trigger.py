@@ -7,19 +7,17 @@ The values are named tuples, here and in the other rooms that every run enters: 
 long to define, and a run is so short that this shows.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
+from crypto_trigger.errors import Outcome
 from crypto_trigger.values import rfc3339
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from crypto_trigger.errors import Outcome
 
 PAYLOAD = b'{"trigger":"update"}'
 MSG_ID = "Nats-Msg-Id"
@@ -38,7 +36,7 @@ class Slot(NamedTuple):
     length: timedelta
 
     @classmethod
-    def containing(cls, moment: datetime, length: timedelta) -> Slot:
+    def containing(cls, moment: datetime, length: timedelta) -> Self:
         """Return the slot that `moment` falls in. Raises OverflowError beyond the calendar's ends."""
         return cls(_EPOCH + (moment - _EPOCH) // length * length, length)
 
@@ -67,7 +65,7 @@ class Trigger(NamedTuple):
         source: str,
         trace: Mapping[str, str] | None = None,
         extra: str = "",
-    ) -> Trigger:
+    ) -> Self:
         """Return the trigger of `slot` on `subject`, with CloudEvents headers in binary mode (CloudEvents 1.0.2).
 
         `extra` makes a trigger apart from the slot's own, with a msg id of its own: what `--force` sends.
