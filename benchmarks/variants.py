@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PEERS = Path(__file__).resolve().parent / "peers"
+# Libraries of the naive script's own; compiled ones fit one version of Python only.
+SITE = PEERS / "site" / str(sys.implementation.cache_tag)
 _INSTALL = "sh benchmarks/peers/install.sh"
 _FIRST_SLOT = datetime(2020, 1, 1, tzinfo=UTC)
 _SLOT = timedelta(minutes=15)
@@ -51,8 +53,7 @@ def variants() -> list[Variant]:
     python = sys.executable
     program = Path(python).with_name("crypto-trigger")
     ours = (str(program),) if program.exists() else (python, "-m", "crypto_trigger")
-    site = PEERS / "site"
-    no_site = "" if (site / "typer").exists() else _INSTALL
+    no_site = "" if (SITE / "typer").exists() else f"{_INSTALL} {python}"
     node = shutil.which("node") or ""
     cli = shutil.which("nats") or shutil.which(
         "nats", path=str(Path(os.environ.get("GOPATH") or Path.home() / "go", "bin"))
@@ -62,7 +63,7 @@ def variants() -> list[Variant]:
         _python("bare", "the shortest nats-py script", "bare.py"),
         _python("bare+gc", "the same with this program's two gc lines", "bare_gc.py"),
         _python("naive", "Typer, rich, dotenv, backoff; newest Typer", "naive.py")._replace(
-            environment=(("PYTHONPATH", str(site)),), missing=no_site
+            environment=(("PYTHONPATH", str(SITE)),), missing=no_site
         ),
         _python("naive-pinned", "the same with Typer as pinned here (no pydantic)", "naive.py"),
         _python("raw", "a plain socket in Python: the floor", "raw.py"),

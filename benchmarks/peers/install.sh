@@ -3,5 +3,7 @@
 # Usage: sh benchmarks/peers/install.sh [PYTHON], with the Python that the benchmark is going to run on.
 set -eu
 cd "$(dirname "$0")"
-"${1:-python3}" -m pip install --quiet --no-warn-conflicts --upgrade --target site -r requirements.txt
+python=${1:-python3}
+site=site/$("$python" -c "import sys; print(sys.implementation.cache_tag)")
+"$python" -m pip install --quiet --no-warn-conflicts --upgrade --target "$site" -r requirements.txt
 if command -v npm >/dev/null; then npm ci --no-audit --no-fund; else echo "npm is not here: the Node peers will not run"; fi
