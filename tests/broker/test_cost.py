@@ -1,0 +1,69 @@
+"""What a publish costs next to the shortest nats-py script: modules and instructions, which repeat; never seconds."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.programs import program
+from support.streams import stored
+
+BARE = Path(__file__).parents[2] / "benchmarks" / "peers" / "bare.py"
+OURS = {"crypto_trigger", "typer", "annotated_doc", "shellingham"}  # and what Typer itself asks for
+SECONDS = 300  # valgrind is fifty times slower than the processor
+
+
+@pytest.fixture
+def costing(run, place, tmp_path):
+    """Run the program and the bare script under the same conditions, each of which stores a message."""
+    run("setup")
+    publish = ("-m", "crypto_trigger", "publish", "--quiet", "--force")
+    env = {**os.environ, "SUBJECT": place.subject, "PYTHONPYCACHEPREFIX": str(tmp_path / "compiled")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env["PYTHONHASHSEED"] = "0"
+
+    def call(arguments, *before):
+        already = len(stored(place.url, place.stream))
+        done = subprocess.run(
+            [*before, sys.executable, *arguments],
+            env={**env, "MSG_ID": f"bare-{already}"},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(stored(place.url, place.stream)) == already + 1
+        return done.stderr
+
+    def both(*before, options=()):
+        scripts = ((*options, *publish), (*options, str(BARE)))
+        for script in scripts:
+            call(script)  # compiles what it imports
+        return [call(script, *before) for script in scripts]
+
+    return both
+
+
+def test_a_publish_loads_beyond_the_bare_script_only_itself_and_typer(costing):
+    ours, bare = (
+        {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
+        for said in costing(options=("-X", "importtime"))
+    )
+    extra = ours - bare
+    foreign = {name.partition(".")[0] for name in extra} - OURS - sys.stdlib_module_names
+    assert "nats" in ours & bare
+    assert not foreign
+    assert len(ours) <= len(bare) + 65
+
+
+def test_a_publish_executes_at_most_an_eighth_more_instructions_than_the_bare_script(costing):
+    valgrind = program("valgrind")
+    ours, bare = (
+        int(re.search(r"I\s+refs:\s+([\d,]+)", said)[1].replace(",", ""))
+        for said in costing(valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+    )
+    assert bare > 10**8
+    assert ours <= 1.125 * bare
