@@ -51,11 +51,11 @@ def stored(url, stream, **options):
     return asyncio.run(read(url, stream, **options))
 
 
-def add_stream(url, stream, subjects, **config):
-    """Create a stream as somebody else would."""
+def add_stream(url, stream, subjects, connect=None, **config):
+    """Create a stream as somebody else would; `connect` holds options for the connection."""
 
     async def add():
-        async with client(url) as connection:
+        async with client(url, **(connect or {})) as connection:
             await connection.jetstream().add_stream(name=stream, subjects=subjects, **config)
 
     asyncio.run(add())

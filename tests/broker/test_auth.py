@@ -1,0 +1,308 @@
+"""Credentials of every kind: those that fit, those that do not, and files that are no credentials."""
+
+import base64
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.parse import quote
+
+import nkeys
+import pytest
+from support.processes import execute, is_one_clean_line
+from support.scripted import Scripted
+from support.streams import add_stream, stored
+
+from crypto_trigger.server import Server
+
+SETTINGS = {"CRYPTO_TRIGGER_TIMEOUT": "2s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "4s"}
+# Every character that means something in a URL.
+PASSWORD = "p@ss:w/rd?#%41 é"
+ALL = "admin:admin"
+
+
+class Key:
+    """An nkey: `public` and `seed` as NATS writes them."""
+
+    def __init__(self, prefix):
+        self.seed = nkeys.encode_seed(os.urandom(32), prefix).decode()
+        self._pair = nkeys.from_seed(bytearray(self.seed.encode()))
+        self.public = self._pair.public_key.decode()
+
+    def jwt(self, name, subject, nats, **claims):
+        """A token about `subject`, signed with this key, as NATS has it (version 2)."""
+        body = {"iss": self.public, "sub": subject, "name": name, "iat": 1700000000, "nats": {"version": 2, **nats}}
+        body |= claims
+        body["jti"] = base64.b32encode(hashlib.sha256(json.dumps(body).encode()).digest()).decode().rstrip("=")
+        signed = f"{_part({'typ': 'JWT', 'alg': 'ed25519-nkey'})}.{_part(body)}"
+        return f"{signed}.{_encoded(self._pair.sign(signed.encode()))}"
+
+
+def _part(claims):
+    return _encoded(json.dumps(claims).encode())
+
+
+def _encoded(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+class Realm:
+    """An operator, an account with JetStream and the users it vouches for: decentralised authentication."""
+
+    def __init__(self):
+        self.operator, self.account, self.system = (
+            Key(nkeys.PREFIX_BYTE_OPERATOR),
+            Key(nkeys.PREFIX_BYTE_ACCOUNT),
+            Key(nkeys.PREFIX_BYTE_ACCOUNT),
+        )
+
+    def config(self):
+        limits = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "conn": -1, "leaf": -1}
+        stores = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+        operator = self.operator.jwt("O", self.operator.public, {"type": "operator"})
+        account = self.operator.jwt(
+            "A", self.account.public, {"type": "account", "limits": {**limits, **stores, "wildcards": True}}
+        )
+        system = self.operator.jwt("SYS", self.system.public, {"type": "account", "limits": limits})
+        return (
+            f"operator: {operator}\nsystem_account: {self.system.public}\nresolver: MEMORY\n"
+            f"resolver_preload {{ {self.account.public}: {account}, {self.system.public}: {system} }}\n"
+        )
+
+    def creds(self, *, signer=None, seed=None, **claims):
+        """A credentials file, as nsc writes it, for a new user."""
+        user = Key(nkeys.PREFIX_BYTE_USER)
+        nats = {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1}
+        token = (signer or self.account).jwt("u", user.public, nats, **claims)
+        return (
+            f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
+            "************************* IMPORTANT *************************\n"
+            "NKEY Seed printed below can be used to sign and prove identity.\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{seed or user.seed}\n------END USER NKEY SEED------\n"
+        )
+
+
+@contextmanager
+def serving(tmp_path, config):
+    path = tmp_path / "server.conf"
+    path.write_text(config, encoding="utf-8")
+    with Server(arguments=("-c", str(path))) as server:
+        yield server
+
+
+def publish(url, **settings):
+    return execute("publish", **{**SETTINGS, "NATS_URL": url, **settings})
+
+
+def with_user(url, userinfo):
+    return url.replace("://", f"://{userinfo}@")
+
+
+def users(*entries):
+    """An account of these users, one of whom is the tests' own."""
+    listed = ", ".join([user("admin", "admin"), *entries])
+    return f"accounts {{ A {{ jetstream: enabled, users: [{listed}] }} }}"
+
+
+def user(name, password):
+    return f"{{user: {json.dumps(name)}, password: {json.dumps(password, ensure_ascii=False)}}}"
+
+
+class Shown(NamedTuple):
+    """Credentials shown in some way to a server that knows one user, and the status that earns."""
+
+    name: str
+    status: int
+    userinfo: str = ""
+    settings: dict = {}  # noqa: RUF012 - read only
+    file: str = ""
+
+
+KNOWN = quote("us er", safe=""), quote(PASSWORD, safe="")
+SHOWN = [
+    Shown("in the URL, percent-encoded", 0, f"{KNOWN[0]}:{KNOWN[1]}"),
+    Shown("in variables", 0, settings={"NATS_USER": "us er", "NATS_PASSWORD": PASSWORD}),
+    Shown("password in a file", 0, settings={"NATS_USER": "us er", "NATS_PASSWORD_FILE": "FILE"}, file=PASSWORD),
+    Shown(
+        "file with a line end", 0, settings={"NATS_USER": "us er", "NATS_PASSWORD_FILE": "FILE"}, file=f"{PASSWORD}\r\n"
+    ),
+    Shown("the URL beats the variables", 0, f"{KNOWN[0]}:{KNOWN[1]}", {"NATS_USER": "x", "NATS_PASSWORD": "y"}),
+    Shown("none", 77),
+    Shown("wrong password", 77, settings={"NATS_USER": "us er", "NATS_PASSWORD": "wrong"}),
+    Shown("wrong password in the URL", 77, "us%20er:wrong"),
+    Shown("unknown user", 77, settings={"NATS_USER": "nobody", "NATS_PASSWORD": PASSWORD}),
+    Shown("user without a password", 77, settings={"NATS_USER": "us er"}),
+    Shown("token", 77, settings={"NATS_TOKEN": PASSWORD}),
+    Shown("raw / in the URL", 78, "us er:p/w"),
+]
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.name)
+def test_a_user_and_password_open_the_door_or_end_at_once(shown, place, tmp_path):
+    (tmp_path / "secret").write_text(shown.file)
+    settings = {name: value.replace("FILE", str(tmp_path / "secret")) for name, value in shown.settings.items()}
+    with serving(tmp_path, users(user("us er", PASSWORD))) as server:
+        admin = with_user(server.url, ALL)
+        add_stream(admin, place.stream, [place.subject], duplicate_window=1800)
+        ended = publish(with_user(server.url, shown.userinfo) if shown.userinfo else server.url, **settings)
+        assert len(stored(admin, place.stream)) == (1 if shown.status == 0 else 0)
+    judge(ended, shown.status, PASSWORD, "wrong")
+
+
+def judge(ended, status, *secrets):
+    """What holds for all credentials: the status, at once, one line at most, nothing secret in it."""
+    assert ended.status == status
+    assert ended.err == "" if status == 0 else is_one_clean_line(ended.err)
+    if status == 77:
+        assert "the server refuses the credentials; check NATS_USER, NATS_PASSWORD" in ended.err
+        # Had it been tried again, it would have gone on for 4 s.
+        assert ended.seconds < 4
+    for secret in secrets:
+        assert secret not in ended.out + ended.err
+
+
+TOKEN = "s3cr3t-t0ken"
+TOKENS = [
+    Shown("NATS_TOKEN", 0, settings={"NATS_TOKEN": TOKEN}),
+    Shown("NATS_TOKEN_FILE", 0, settings={"NATS_TOKEN_FILE": "FILE"}, file=TOKEN + "\n"),
+    Shown("NATS_USER alone", 0, settings={"NATS_USER": TOKEN}),
+    Shown("user of the URL alone", 0, TOKEN),
+    Shown("another token", 77, settings={"NATS_TOKEN": "another-token"}),
+    Shown("user and password", 77, settings={"NATS_USER": TOKEN, "NATS_PASSWORD": TOKEN}),
+]
+
+
+@pytest.mark.parametrize("shown", TOKENS, ids=lambda shown: shown.name)
+def test_a_token_opens_the_door_or_ends_at_once(shown, place, tmp_path):
+    (tmp_path / "secret").write_text(shown.file)
+    settings = {name: value.replace("FILE", str(tmp_path / "secret")) for name, value in shown.settings.items()}
+    with serving(tmp_path, f"authorization {{ token: {json.dumps(TOKEN)} }}") as server:
+        admin = with_user(server.url, TOKEN)
+        add_stream(admin, place.stream, [place.subject], duplicate_window=1800)
+        ended = publish(with_user(server.url, shown.userinfo) if shown.userinfo else server.url, **settings)
+        assert len(stored(admin, place.stream)) == (1 if shown.status == 0 else 0)
+    judge(ended, shown.status, TOKEN, "another-token")
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_an_nkey_opens_the_door_if_the_server_knows_it(known, place, tmp_path):
+    key = Key(nkeys.PREFIX_BYTE_USER)
+    entry = f"{{nkey: {(key if known else Key(nkeys.PREFIX_BYTE_USER)).public}}}"
+    path = tmp_path / "user.nk"
+    path.write_text(key.seed + "\r\n")
+    with serving(tmp_path, users(entry)) as server:
+        add_stream(with_user(server.url, ALL), place.stream, [place.subject], duplicate_window=1800)
+        ended = publish(server.url, NATS_NKEY=str(path))
+        assert len(stored(with_user(server.url, ALL), place.stream)) == (1 if known else 0)
+    judge(ended, 0 if known else 77, key.seed)
+
+
+@pytest.fixture(scope="module")
+def realm():
+    return Realm()
+
+
+@pytest.fixture(scope="module")
+def realm_server(realm, tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("realm"), realm.config()) as server:
+        yield server
+
+
+CREDS = {
+    "as nsc writes it": (0, lambda realm: realm.creds()),
+    "CRLF": (0, lambda realm: realm.creds().replace("\n", "\r\n")),
+    "no line end at its end": (0, lambda realm: realm.creds().rstrip("\n")),
+    "expired": (77, lambda realm: realm.creds(exp=1700000001)),
+    "signed by a stranger": (77, lambda realm: realm.creds(signer=Key(nkeys.PREFIX_BYTE_ACCOUNT))),
+    "another user's seed": (77, lambda realm: realm.creds(seed=Key(nkeys.PREFIX_BYTE_USER).seed)),
+    "no markers": (78, lambda realm: realm.creds().replace("-----", "")),
+    "the seed alone": (78, lambda realm: realm.creds().partition("IMPORTANT")[2]),
+    "the token alone": (78, lambda realm: realm.creds().partition("****")[0]),
+    "cut short after a marker": (78, lambda _: "-----BEGIN NATS USER JWT-----\n"),
+    "a seed that is none": (78, lambda realm: realm.creds(seed="SU" + "1" * 56)),
+    "an account's seed": (78, lambda realm: realm.creds(seed=Key(nkeys.PREFIX_BYTE_ACCOUNT).seed)),
+    "empty": (78, lambda _: ""),
+    "no text": (78, lambda _: "\udcff\udcfe"),
+}
+
+
+@pytest.mark.parametrize(("status", "content"), CREDS.values(), ids=CREDS)
+def test_credentials_files_open_the_door_or_are_named(status, content, place, realm, realm_server, tmp_path):
+    admin = tmp_path / "admin.creds"
+    admin.write_text(realm.creds())
+    connect = {"user_credentials": str(admin), "allow_reconnect": False}
+    add_stream(realm_server.url, place.stream, [place.subject], duplicate_window=1800, connect=connect)
+    path = tmp_path / "user.creds"
+    path.write_text(content(realm), errors="surrogateescape")
+    ended = publish(realm_server.url, NATS_CREDS=str(path))
+    assert len(stored(realm_server.url, place.stream, **connect)) == (1 if status == 0 else 0)
+    assert ended.status == status
+    assert ended.err == "" if status == 0 else is_one_clean_line(ended.err)
+    assert ended.seconds < 4
+    if status == 78:
+        assert "NATS_CREDS '" in ended.err
+
+
+@pytest.mark.parametrize("variable", ["NATS_CREDS", "NATS_NKEY", "NATS_PASSWORD_FILE", "NATS_TOKEN_FILE", "NATS_CA"])
+@pytest.mark.parametrize("kind", ["missing", "a directory", "empty"])
+def test_a_file_that_cannot_be_used_is_named_before_the_network(variable, kind, tmp_path):
+    path = tmp_path / "file"
+    if kind == "a directory":
+        path.mkdir()
+    if kind == "empty":
+        path.write_text("")
+    with Scripted(lambda talk: talk.listen()) as server:
+        ended = publish(server.url, **{variable: str(path)})
+        assert server.talks == []
+    assert ended.status == 78
+    assert is_one_clean_line(ended.err)
+    assert variable in ended.err
+
+
+def test_a_user_jwt_goes_to_no_server_that_offers_no_tls_where_it_was_asked_for(realm, tmp_path):
+    def plaintext(talk):
+        talk.welcome(auth_required=True, nonce="nonce")
+        talk.listen()
+
+    content = realm.creds()
+    path = tmp_path / "user.creds"
+    path.write_text(content)
+    with Scripted(plaintext) as server:
+        ended = publish(server.url.replace("nats://", "tls://"), NATS_CREDS=str(path))
+        server.talk()
+    token = content.splitlines()[1]
+    assert token.encode() not in server.heard
+    assert ended.status == 76
+    assert is_one_clean_line(ended.err)
+
+
+@pytest.mark.parametrize(
+    ("permissions", "says"),
+    [
+        ('publish: ["$JS.API.>"], subscribe: ["_INBOX.>"]', "no permission to publish to the subject"),
+        ('subscribe: ["nothing"]', "no permission to receive answers"),
+    ],
+    ids=["publish", "inbox"],
+)
+def test_a_permission_that_is_missing_ends_at_once_and_stores_nothing(permissions, says, place, tmp_path):
+    entry = f"{{user: u, password: u, permissions: {{ {permissions} }} }}"
+    with serving(tmp_path, users(entry)) as server:
+        admin = with_user(server.url, ALL)
+        add_stream(admin, place.stream, [place.subject])
+        ended = publish(with_user(server.url, "u:u"))
+        assert stored(admin, place.stream) == []
+    assert ended.status == 77
+    assert is_one_clean_line(ended.err)
+    assert says in ended.err
+    assert ended.seconds < 4
+
+
+def test_an_inbox_prefix_of_its_own_satisfies_restricted_permissions(place, tmp_path):
+    entry = '{user: u, password: u, permissions: { subscribe: ["_INBOX_u.>"] } }'
+    with serving(tmp_path, users(entry)) as server:
+        admin = with_user(server.url, ALL)
+        add_stream(admin, place.stream, [place.subject], duplicate_window=1800)
+        ended = publish(with_user(server.url, "u:u"), NATS_INBOX_PREFIX="_INBOX_u")
+        assert len(stored(admin, place.stream)) == 1
+    assert (ended.status, ended.err) == (0, "")
