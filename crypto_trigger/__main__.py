@@ -16,9 +16,11 @@ def main() -> None:
     signals.install()
     try:
         from crypto_trigger.cli import main as run
+
+        status = run()
+        signals.settle()
     except signals.Signalled as signalled:
         sys.exit(128 + signalled.signum)
-    status = run()
     # What is alive now lives to the end: without this the interpreter walks all of it once more on its way out.
     gc.freeze()
     sys.exit(status)

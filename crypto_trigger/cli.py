@@ -117,6 +117,8 @@ class Run:
 
     def fail(self, error: BaseException) -> int:
         """Tell a failure and return its status."""
+        # A signal in the middle of the telling would end it with a traceback.
+        signals.settle()
         status, outcome = int(Status.BUG), Outcome.BUG
         if isinstance(error, TriggerError):
             status, outcome = error.exit_status, error.outcome

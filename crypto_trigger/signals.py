@@ -48,7 +48,12 @@ def routed(loop: AbstractEventLoop, hear: Callable[[int], None]) -> Iterator[Non
     try:
         yield
     finally:
-        _handle_with(signal.SIG_IGN)
+        settle()
+
+
+def settle() -> None:
+    """Let signals change nothing from here on: the verdict is known."""
+    _handle_with(signal.SIG_IGN)
 
 
 @contextmanager
