@@ -32,6 +32,9 @@ T = TypeVar("T")
 # Nothing is pending when we close, so that a healthy close takes under a millisecond; on TLS to a frozen server it
 # would take asyncio's 30 s, and after a failed handshake for ever.
 _CLOSE_SECONDS = 0.25
+# How often to see whether the connection is closed, while waiting: nats-py keeps silent about it (its closed_cb is not
+# called) where the end comes while something is still to be written.
+_LOOK_SECONDS = 0.05
 # nats-py's limit, and far above what servers send.
 _LONGEST_GREETING = 32768
 
@@ -73,17 +76,24 @@ class Connection:
 
     async def _race(self, task: asyncio.Task[T], subject: str) -> T:
         """Return the task's result, or raise the fault that comes before it: a timeout, a violation, the end."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._access.timeout
         while not task.done():
-            fault = self._fault or asyncio.get_running_loop().create_future()
+            fault = self._fault or loop.create_future()
             racers: set[asyncio.Future[Any]] = {task, fault}
-            done, _ = await asyncio.wait(racers, timeout=self._access.timeout, return_when=asyncio.FIRST_COMPLETED)
+            wait = max(0.0, min(_LOOK_SECONDS, deadline - loop.time()))
+            done, _ = await asyncio.wait(racers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             if not done:
-                raise TimeoutError
+                if self.client.is_closed:
+                    raise self._lost()
+                if loop.time() >= deadline:
+                    raise TimeoutError
+                continue
             if task in done:
                 break
             if not isinstance(fault.result(), Violation) or _concerns(fault.result(), subject):
                 raise fault.result()
-            self._fault = asyncio.get_running_loop().create_future()
+            self._fault = loop.create_future()
         if task.cancelled():
             raise self._lost()
         return task.result()
