@@ -127,6 +127,11 @@ def duration(raw: str) -> timedelta:
     return total
 
 
+def tolerance(raw: str) -> timedelta:
+    """Return a duration as `duration` does, or none at all: `0s`."""
+    return timedelta(0) if raw in ("0", "0s") else duration(raw)
+
+
 def format_duration(length: timedelta) -> str:
     """Return `length` in the notation `duration` reads, shortest form: `15m`, `1h30m`, `250ms`."""
     microseconds = round(length / timedelta(microseconds=1))
@@ -232,10 +237,11 @@ def _server(raw: str) -> Server:
 def mask_url(raw: str) -> str:
     """Return a list of URLs, well-formed or not, without anything that may be a credential."""
     if "@" not in raw:
-        return raw
-    head, _, tail = raw.rpartition("@")
-    scheme = head.partition("://")[0] + "://" if "://" in head else ""
-    return f"{scheme}***@{tail}"
+        # `nats://user:password`, the host forgotten: what stands where a port belongs and is none.
+        return re.sub(r"(?<=[^:/,\]]):(?![0-9]+/?(?:,|$))[^:/,\]][^:,\]]*(?=,|$)", ":***", raw)
+    # The scheme of a first URL that has one: what comes before a later "://" may hold a password.
+    scheme = re.match(r"[a-z]{1,5}://", raw)
+    return f"{scheme[0] if scheme else ''}***@{raw.rpartition('@')[2]}"
 
 
 def mask_seed(raw: str) -> str:
