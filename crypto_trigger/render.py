@@ -84,7 +84,9 @@ class Output:
 
     def json(self, data: Mapping[str, Any] | Sequence[Any]) -> str:
         """Return `data` as one line of JSON, without anything secret."""
-        return json.dumps(self._masked(data), ensure_ascii=False)
+        text = json.dumps(self._masked(data), ensure_ascii=False)
+        # Bytes of the environment that are no UTF-8 come as lone surrogates, which no file takes; JSON writes them so.
+        return text.encode(errors="backslashreplace").decode()
 
     def traceback(self, error: BaseException) -> None:
         """Print a traceback, on stderr: what a bug leaves behind."""
