@@ -156,7 +156,7 @@ SETTINGS = (
     Setting(
         "early",
         "CRYPTO_TRIGGER_EARLY",
-        values.duration,
+        values.tolerance,
         "5s",
         "a run this close before a slot belongs to that slot",
     ),
@@ -299,6 +299,8 @@ def load(flags: Mapping[str, str | None], env_file: str | None, environ: Mapping
     value that is wrong.
     """
     found = _Finder(flags, env_file, environ)
+    found.drop_weaker("password_file", "password")
+    found.drop_weaker("token_file", "token")
     parsed = {source.setting.attribute: found.parse(source) for source in found.sources}
     _merge_secret_file(parsed, found, "password")
     _merge_secret_file(parsed, found, "token")
@@ -358,6 +360,14 @@ class _Finder:
     def wrong(self, source: Source, what: str) -> None:
         self.problems.append(source.problem(what))
         self.broken.add(source.setting.attribute)
+
+    def drop_weaker(self, mounted: str, direct: str) -> None:
+        """Do not even read a secret's file where a stronger layer has the secret itself."""
+        file, text = self.source(mounted), self.source(direct)
+        if file.raw is not None and text.raw is not None and text.layer < file.layer:
+            self.sources[self.sources.index(file)] = file._replace(
+                raw=None, layer=Layer.DEFAULT, origin=f"{text.setting.variable} comes first"
+            )
 
     def hide(self, attribute: str) -> None:
         """Treat a value as a secret: a user name without a password is a token."""
@@ -474,7 +484,7 @@ def _merge_secret_file(parsed: dict[str, Any], found: _Finder, attribute: str) -
         return
     if direct.raw is not None and direct.layer == mounted.layer:
         found.wrong(mounted, f"is set beside {direct.setting.variable}; keep one of the two")
-    elif direct.raw is None or mounted.layer < direct.layer:
+    else:
         parsed[attribute] = file_value
 
 

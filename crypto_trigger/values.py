@@ -238,7 +238,7 @@ def mask_url(raw: str) -> str:
     """Return a list of URLs, well-formed or not, without anything that may be a credential."""
     if "@" not in raw:
         # `nats://user:password`, the host forgotten: what stands where a port belongs and is none.
-        return re.sub(r"(?<=[^:/,\]]):(?![0-9]+/?(?:,|$))[^:/,\]][^:,\]]*(?=,|$)", ":***", raw)
+        return re.sub(r"(://(?:\[[^]]*\]|[^:/,[]*)):(?![0-9]*/?(?:,|$))[^,]*", r"\1:***", raw)
     # The scheme of a first URL that has one: what comes before a later "://" may hold a password.
     scheme = re.match(r"[a-z]{1,5}://", raw)
     return f"{scheme[0] if scheme else ''}***@{raw.rpartition('@')[2]}"

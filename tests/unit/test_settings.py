@@ -188,7 +188,6 @@ BAD = [
             ("nats://", "no valid host and port"),
             ("nats://h:0", "no valid host and port"),
             ("nats://h:65536", "no valid host and port"),
-            ("nats://h:port", "no valid host and port"),
             ("nats://[::1", "no valid host and port"),
             ("nats://two words", "no valid host and port"),
             ("nats://a,,nats://b", "must be nats://host:port"),
@@ -240,6 +239,20 @@ BAD = [
     *((name, "/nowhere/x", "no such file") for name in ("NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_PASSWORD_FILE")),
     *((name, ".", "is a directory") for name in ("NATS_CREDS", "NATS_TOKEN_FILE", "NATS_CA")),
 ]
+
+
+def test_a_password_without_its_host_is_not_shown():
+    (problem,) = problems_of({"NATS_URL": "nats://[::1]:4222,nats://worker:pass:word"})
+    assert problem.startswith("NATS_URL 'nats://[::1]:4222,nats://worker:***' (from the environment) has no valid host")
+
+
+def test_a_secret_file_is_not_even_read_where_a_stronger_layer_has_the_secret():
+    Path(".env").write_text("NATS_PASSWORD_FILE=/nowhere\n")
+    assert settings_of({"NATS_USER": "worker", "NATS_PASSWORD": "hunter22"}).password == "hunter22"
+
+
+def test_early_may_be_none_at_all():
+    assert settings_of({"CRYPTO_TRIGGER_EARLY": "0s"}).early == timedelta(0)
 
 
 @pytest.mark.parametrize(("variable", "raw", "says"), BAD, ids=lambda value: repr(value)[:40])
