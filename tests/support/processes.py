@@ -15,7 +15,7 @@ HANGS = 30.0
 
 
 class Ended(NamedTuple):
-    """How a process ended, and how many seconds it took from its start, the interpreter's own included."""
+    """How a process ended, and how many seconds after its first signal, or after its start if it got none."""
 
     status: int
     out: str
@@ -26,8 +26,8 @@ class Ended(NamedTuple):
 class Process:
     """The program, running in a process group of its own. Settings are environment variables."""
 
-    def __init__(self, *argv, command=PROGRAM, **settings):
-        self.started = time.monotonic()
+    def __init__(self, *argv, command=PROGRAM, pass_fds=(), **settings):
+        self._signalled, self._since = False, time.monotonic()
         self.popen = subprocess.Popen(
             [*command, *map(str, argv)],
             env={**os.environ, **{name: str(value) for name, value in settings.items()}},
@@ -36,9 +36,12 @@ class Process:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
 
     def signal(self, signum):
+        if not self._signalled:
+            self._signalled, self._since = True, time.monotonic()
         self.popen.send_signal(signum)
 
     def end(self):
@@ -48,7 +51,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
-        seconds = time.monotonic() - self.started
+        seconds = time.monotonic() - self._since
         left = _group_exists(self.popen.pid)
         self.kill()
         assert not left, "a process of the program's is left running"
