@@ -392,15 +392,17 @@ def passes(error: nats.js.errors.APIError) -> bool:
 
 
 def _is_jetstreams(error: nats.js.errors.APIError) -> bool:
-    return isinstance(error.err_code, int) and isinstance(error.code, int)
+    # Not every subclass of nats-py's sets the two.
+    return isinstance(getattr(error, "err_code", None), int) and isinstance(getattr(error, "code", None), int)
 
 
 def _own_words(error: Exception) -> str:
     """Return an exception's own text, freed of nats-py's and OpenSSL's wrapping."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return clean(error.verify_message)
+        return clean(getattr(error, "verify_message", str(error)))
     if isinstance(error, ssl.SSLError):
-        return clean((error.reason or str(error)).replace("_", " ").lower())
+        # OpenSSL's errors have a reason, Python's own have not.
+        return clean((getattr(error, "reason", None) or str(error)).replace("_", " ").lower())
     if isinstance(error, OSError) and error.strerror:
         return clean(error.strerror.lower())
     return clean(str(error).removeprefix("nats: ").strip("'")) or type(error).__name__
