@@ -1,0 +1,70 @@
+"""Delivery `core`, cut after byte N for every N and both ways: 0 means a subscriber had it, 65 to 78 that none did."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+from support.proxy import Cut, Elsewhere, Proxy, Way
+from support.subscribers import Subscriber
+
+from crypto_trigger.brokers.core import Publisher
+from crypto_trigger.server import Server
+
+# Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
+SHORTEST = 400
+
+
+@pytest.fixture
+def trial(run, place, monkeypatch):
+    """Publish through a fault for a slot of its own, and hold the status against what a subscriber received."""
+    for name, value in {"DELIVERY": "core", "TIMEOUT": "2s", "BACKOFF_BASE": "1ms", "BACKOFF_MAX": "1ms"}.items():
+        monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
+    slots = (datetime(2020, 1, 1, tzinfo=UTC) + timedelta(minutes=15) * n for n in count())
+    # A run that is cut comes to a server that refuses it, and so ends at once and not by its deadline.
+    stranger = Server(arguments=["--auth", "secret"], jetstream=False)
+    with Proxy(place.url) as proxy, Subscriber(place.url, place.subject) as subscriber, stranger:
+
+        def call(cut, *flags):
+            slot = next(slots).strftime("%Y-%m-%dT%H:%M:%SZ")
+            with proxy.route(cut, then=Elsewhere(stranger.url)) as route:
+                result = run("publish", "--server", route.url, "--scheduled-at", slot, *flags)
+            heard = [(message.headers["Nats-Msg-Id"], message.data) for message in subscriber.heard()]
+            assert set(heard) <= {(f"{place.subject}:{slot}", b'{"trigger":"update"}')}
+            assert {0: len(heard) == 1, 75: True, 77: not heard}[result.status], f"{cut}: {result}, heard {heard}"
+            return result.status
+
+        yield call
+
+
+def each_byte(cut_after, trial, *flags):
+    """Cut after 0 bytes, 1 byte, and so on, until the exchange ends before the cut; returns the statuses seen."""
+    seen = []
+    for after in count():
+        cut = cut_after(after)
+        seen.append(trial(cut, *flags))
+        if not cut.struck:
+            assert seen[-1] == 0, "an exchange that nothing cut"
+            return seen
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("reset", "flags"),
+    [(False, ()), (True, ()), (False, ("--require-subscriber",))],
+    ids=["closed", "reset", "closed, subscriber required"],
+)
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
+def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset, flags):
+    seen = each_byte(lambda after: Cut(way, after, reset=reset), trial, *flags)
+    assert len(seen) > SHORTEST
+    # Not sent; sent, and no sign of the server's; processed.
+    assert set(seen) == {77, 75, 0}
+
+
+def test_a_program_that_claims_without_a_sign_of_the_server_s_is_found_out(trial, monkeypatch):
+    async def lying(*_):
+        pass
+
+    monkeypatch.setattr(Publisher, "_processed", lying)
+    with pytest.raises(AssertionError, match="Result"):
+        each_byte(lambda after: Cut(Way.TO_SERVER, after), trial)
