@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.proxy import Cut, Elsewhere, Fault, Freeze, HangUp, Proxy, Tamper, Way
+from support.proxy import Cut, Elsewhere, Fault, Freeze, HangUp, Proxy, Tamper, Way, is_ack
 from support.truth import publish_through, slots_of
 
 from crypto_trigger.server import Server
@@ -11,10 +11,6 @@ from crypto_trigger.server import Server
 WAYS = st.sampled_from(Way)
 # A little more than the exchange has, either way.
 BYTES = st.integers(0, 750) | st.integers(750, 1650)
-
-
-def is_ack(message):
-    return message.startswith(b"MSG") and b'{"stream":' in message
 
 
 FAULTS = st.one_of(

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.scripted import Scripted, info
 
-DEADLINE = 0.6
+DEADLINE = 0.4
 SCHEDULED = "2026-11-23T12:00:00Z"
 ESCAPES = b"\x1b[2J\x1b]0;owned\x07\x9b31m\r\x08\x00"
 
@@ -73,7 +73,7 @@ def publish_at(run, moment, saying, *, stay):
     with Scripted(script) as server:
         began = time.monotonic()
         result = run(
-            "publish", "-s", server.url, "--scheduled-at", SCHEDULED, "--timeout", "150ms", "--give-up-after", "600ms"
+            "publish", "-s", server.url, "--scheduled-at", SCHEDULED, "--timeout", "100ms", "--give-up-after", "400ms"
         )
         return result, time.monotonic() - began
 

@@ -137,6 +137,11 @@ async def messages(chunks):
         yield buffer
 
 
+def is_ack(message):
+    """Tell whether a message to the client is the stream's acknowledgement."""
+    return message.startswith(b"MSG") and b'{"stream":' in message
+
+
 def _message_end(buffer):
     line, ended, _ = buffer.partition(b"\r\n")
     if not ended:

@@ -1,0 +1,106 @@
+"""The connection ends after byte N, for every N of a publish in both ways: the status is true each time."""
+
+from itertools import count
+
+import pytest
+from support.proxy import Cut, Elsewhere, Fault, Proxy, Tamper, Way, is_ack
+from support.truth import publish_through, slots_of
+
+from crypto_trigger.brokers.stream import Stream
+from crypto_trigger.errors import BrokerError, Unavailable
+from crypto_trigger.server import Server
+
+# Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
+SHORTEST = 500
+
+
+@pytest.fixture(scope="module")
+def proxy(server):
+    with Proxy(server.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stranger():
+    """A server that refuses us: a run that comes to it ends at once, and not by its deadline."""
+    with Server(arguments=["--auth", "secret"], jetstream=False) as running:
+        yield Elsewhere(running.url)
+
+
+@pytest.fixture
+def slots(proxy, place, monkeypatch):
+    # What ends a run is the fault, never the time.
+    monkeypatch.setenv("CRYPTO_TRIGGER_TIMEOUT", "20s")
+    monkeypatch.setenv("CRYPTO_TRIGGER_BACKOFF_BASE", "1ms")
+    monkeypatch.setenv("CRYPTO_TRIGGER_BACKOFF_MAX", "1ms")
+    with slots_of(proxy, place) as found:
+        yield found
+
+
+def each_byte(way, *, reset, trial):
+    """Call `trial` with a cut after 0 bytes, 1 byte, and so on, until the exchange ends before the cut; count them."""
+    for after in count():
+        cut = Cut(way, after, reset=reset)
+        outcome = trial(cut)
+        if not cut.struck:
+            assert outcome.result.status == 0, "an exchange that nothing cut"
+            assert outcome.connections == 1
+            return after
+    raise AssertionError
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
+def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(run, proxy, slots, stranger, way, reset):
+    seen = set()
+
+    def trial(cut):
+        outcome = publish_through(run, proxy, slots, cut, then=stranger)
+        seen.add(outcome.result.status)
+        return outcome
+
+    assert each_byte(way, reset=reset, trial=trial) > SHORTEST
+    # Not sent; sent and unacknowledged; acknowledged: the exchange was cut in all its parts.
+    assert seen == {77, 75, 0}
+
+
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
+def test_a_connection_cut_after_any_byte_is_made_anew_and_the_slot_has_one_trigger(run, proxy, slots, way):
+    def trial(cut):
+        outcome = publish_through(run, proxy, slots, cut, then=Fault())
+        assert outcome.result.status == 0, f"{cut}: {outcome}"
+        assert outcome.connections > 1 or not cut.struck
+        return outcome
+
+    assert each_byte(way, reset=False, trial=trial) > SHORTEST
+
+
+def claims():
+    return 1, False
+
+
+def denies():
+    raise Unavailable("nobody was there")
+
+
+@pytest.mark.parametrize(
+    ("lie", "fault", "said"),
+    [
+        # In the middle of the trigger; and its acknowledgement.
+        (claims, Cut(Way.TO_SERVER, 500), "status 0, and the slot holds no trigger"),
+        (denies, Tamper(Way.TO_CLIENT, "drop", fits=is_ack), "status 77, and the slot holds a trigger"),
+    ],
+    ids=["claims", "denies"],
+)
+def test_a_program_that_lies_is_found_out(run, proxy, slots, stranger, monkeypatch, lie, fault, said):
+    honest = Stream.publish
+
+    async def lying(self, trigger, headers, *, known):
+        try:
+            return await honest(self, trigger, headers, known=known)
+        except BrokerError:
+            return lie()
+
+    monkeypatch.setattr(Stream, "publish", lying)
+    with pytest.raises(AssertionError, match=said):
+        publish_through(run, proxy, slots, fault, then=stranger, timeout="300ms")
