@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 from support.certificates import Authority
-from support.processes import execute, is_one_clean_line
+from support.processes import beginning_with, execute, is_one_clean_line
 from support.scripted import Scripted, free_port, full_backlog
 from support.streams import add_stream, stored
 
@@ -153,14 +153,14 @@ def test_an_ipv6_address_reaches_the_server(place):
 
 def resolver(folder, body):
     """Replace the resolver of a child process; returns the setting that does it."""
-    (folder / "sitecustomize.py").write_text(
+    return beginning_with(
+        folder,
         "import socket, threading\n"
         "def getaddrinfo(host, port, *rest, **more):\n"
         "    found = lambda *addresses: [(2, 1, 6, '', (address, port)) for address in addresses]\n"
         f"    {body}\n"
-        "original, socket.getaddrinfo = socket.getaddrinfo, getaddrinfo\n"
+        "original, socket.getaddrinfo = socket.getaddrinfo, getaddrinfo\n",
     )
-    return {"PYTHONPATH": str(folder)}
 
 
 BY_NAME = "if not host.endswith('.test'): return original(host, port, *rest, **more)"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from nats.js.api import StreamSource
-from support.processes import Process, execute, is_one_clean_line
+from support.processes import Process, beginning_with, execute, is_one_clean_line
 from support.scripted import PATIENCE, Relay, Scripted, free_port, full_backlog, info
 from support.streams import add_stream, client, put, stored
 
@@ -526,12 +526,13 @@ def test_a_server_killed_before_it_answers_leaves_a_doubt_that_the_next_run_ends
 
 def test_a_bug_ends_with_a_traceback_and_never_with_0(place, tmp_path):
     add_stream(place.url, place.stream, [place.subject])
-    (tmp_path / "sitecustomize.py").write_text(
+    bug = beginning_with(
+        tmp_path,
         "import nats.js.client\n"
         "def publish(*_, **__): raise ZeroDivisionError\n"
-        "nats.js.client.JetStreamContext.publish = publish\n"
+        "nats.js.client.JetStreamContext.publish = publish\n",
     )
-    ended = execute("publish", PYTHONPATH=tmp_path, **SURE)
+    ended = execute("publish", **bug, **SURE)
     assert held(place) == 0
     assert ended.status == 70
     assert "ZeroDivisionError" in ended.err

@@ -10,6 +10,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 from support.processes import Process
 from support.programs import program
+from support.scripted import Relay
 from support.streams import add_stream, client, put, stored
 
 from crypto_trigger.server import Server
@@ -91,14 +92,46 @@ def test_the_slot_keeps_its_trigger_after_the_duplicate_window_has_passed(run, p
 @pytest.mark.parametrize("window", [1800, 0.1], ids=["window of 30m", "window of 100ms"])
 def test_twenty_runs_at_once_store_one_trigger_and_all_succeed(window, place):
     add_stream(place.url, place.stream, [place.subject], duplicate_window=window)
-    settings = {"CRYPTO_TRIGGER_GIVE_UP_AFTER": "50s", "CRYPTO_TRIGGER_BACKOFF_BASE": "50ms"}
-    moment = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
-    runs = [Process("publish", "--json", "--scheduled-at", moment, **settings) for _ in range(20)]
-    ended = [run.end() for run in runs]
+    with Relay(place.url, b"STREAM.MSG.GET") as relay:
+        runs = [run_of_the_crowd(relay) for _ in range(20)]
+        # All have asked for the last message before any of them hears that there is none.
+        for number in range(20):
+            relay.talk(number).wait_for(b"STREAM.MSG.GET")
+        relay.release()
+        ended = [run.end() for run in runs]
     assert len(ours(place)) == 1
-    assert [run.status for run in ended] == [0] * 20
+    assert [(run.status, run.err) for run in ended if run.status] == []
     outcomes = [json.loads(run.out)["outcome"] for run in ended]
     assert sorted(outcomes) == ["duplicate"] * 19 + ["published"]
+
+
+def run_of_the_crowd(relay):
+    moment = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Process(
+        "publish",
+        "--json",
+        "--scheduled-at",
+        moment,
+        NATS_URL=relay.url,
+        CRYPTO_TRIGGER_TIMEOUT="20s",
+        CRYPTO_TRIGGER_GIVE_UP_AFTER="50s",
+        CRYPTO_TRIGGER_BACKOFF_BASE="50ms",
+    )
+
+
+def test_runs_that_read_before_the_trigger_was_stored_add_none_after_the_window_has_passed(run, place):
+    add_stream(place.url, place.stream, [f"{place.stream}.>"], duplicate_window=0.1)
+    with Relay(place.url, b"STREAM.MSG.GET") as relay:
+        runs = [run_of_the_crowd(relay) for _ in range(5)]
+        for number in range(5):
+            relay.talk(number).wait_for(b"STREAM.MSG.GET")
+        first = run("publish", "--json", "--scheduled-at", NOW.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        outlive_the_window(place)
+        relay.release()
+        ended = [run.end() for run in runs]
+    assert len(ours(place)) == 1
+    assert report(first)["outcome"] == "published"
+    assert [(run.status, json.loads(run.out)["outcome"]) for run in ended] == [(0, "duplicate")] * 5
 
 
 def test_a_message_without_headers_counts_by_the_time_it_was_stored(run, place):

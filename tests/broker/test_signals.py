@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.processes import PROGRAM, Process, execute, is_one_clean_line
+from support.processes import PROGRAM, Process, beginning_with, execute, is_one_clean_line
 from support.programs import program
 from support.scripted import Relay, Scripted, free_port
 from support.streams import add_stream, stored
@@ -55,7 +55,8 @@ class Gate:
 
     def __init__(self, folder, module):
         (self._seen, self._told), (self._held, self._go) = os.pipe(), os.pipe()
-        (folder / "sitecustomize.py").write_text(
+        self.settings = beginning_with(
+            folder,
             "import os, sys\n"
             "class Gate:\n"
             "    def find_spec(self, name, path=None, target=None):\n"
@@ -63,9 +64,8 @@ class Gate:
             "            sys.meta_path.remove(self)\n"
             f"            os.write({self._told}, b'x')\n"
             f"            os.read({self._held}, 1)\n"
-            "sys.meta_path.insert(0, Gate())\n"
+            "sys.meta_path.insert(0, Gate())\n",
         )
-        self.settings = {"PYTHONPATH": str(folder)}
 
     def start(self, *argv, **settings):
         """Start the program and wait until it stands at the gate."""

@@ -69,6 +69,12 @@ def execute(*argv, **settings):
     return Process(*argv, **settings).end()
 
 
+def beginning_with(folder, code):
+    """Have a child process run this code before the program; returns the setting that does it."""
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))}
+
+
 def is_one_clean_line(text):
     """Whether a text is one line that a terminal shows as it is, and no traceback."""
     return text.endswith("\n") and text[:-1].isprintable() and "Traceback" not in text
