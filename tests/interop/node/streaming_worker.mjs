@@ -1,5 +1,5 @@
-// The worker that crypto-trigger replaces: publishes the trigger at once, says so, and stays connected until it is told
-// to end by a line on stdin. Arguments: URL, cluster, client ID, channel.
+// The worker that crypto-trigger replaces: publishes the trigger at once, says so, and stays connected until SIGTERM.
+// Arguments: URL, cluster, client ID, channel.
 import stan from "node-nats-streaming";
 
 const [url, cluster, client, channel] = process.argv.slice(2);
@@ -14,4 +14,4 @@ connection.on("connect", () => {
   });
 });
 connection.on("close", () => process.exit(0));
-process.stdin.once("data", () => connection.close());
+process.once("SIGTERM", () => connection.close());
