@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -48,14 +49,16 @@ class Loop:
 class StreamingServer:
     """A nats-streaming-server 0.25.6 on loopback while the block runs, its NATS server embedded or that of `nats_url`.
 
-    Its data outlives `kill` and `start`, in a FILE store.
+    Its data outlives `kill` and `start`, in a FILE store. `trusts` is the authority of the NATS server's certificate.
     """
 
-    def __init__(self, store="FILE", *, nats_url=None, arguments=(), cluster="crypto-stats"):
+    def __init__(self, store="FILE", *, nats_url=None, arguments=(), trusts="", cluster="crypto-stats"):
         self.cluster = cluster
         self._store = store
         self._nats_url = nats_url
         self._arguments = arguments
+        # Go reads its authorities from here. The server's own flags for them are taken for its clients' side of TLS.
+        self._environment = {**os.environ, **({"SSL_CERT_FILE": trusts} if trusts else {})}
         self._program = program("nats-streaming-server")
         self._home = Path()
         self._port, self._monitor = free_port(), free_port()
@@ -82,7 +85,12 @@ class StreamingServer:
         command = [self._program, "-cid", self.cluster, "-m", self._monitor, *where, *store, *self._arguments]
         with (self._home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                list(map(str, command)),
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         until(lambda: self._ask("serverz").get("state") == "STANDALONE" or self._ended())
 

@@ -1,0 +1,80 @@
+"""Delivery `streaming`, cut after byte N for every N and both ways: 0 means stored, 65 to 78 not, 75 either."""
+
+from contextlib import suppress
+from itertools import count
+
+import pytest
+from support.proxy import Cut, Elsewhere, Proxy, Way
+from support.streaming import StreamingServer, peer
+from support.streaming_double import StreamingDouble
+
+from crypto_trigger.brokers.streaming import Client
+from crypto_trigger.server import Server
+
+# Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
+SHORTEST = 600
+KINDS = {"double": StreamingDouble, "real": StreamingServer}
+
+
+@pytest.fixture
+def trial(request, run, monkeypatch):
+    """Publish through a fault, and hold the status against what the channel holds."""
+    settings = {"DELIVERY": "streaming", "SUBJECT": "a.b", "TIMEOUT": "2s", "BACKOFF_BASE": "1ms", "BACKOFF_MAX": "1ms"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
+    # A run that is cut comes to a server that refuses it, and so ends at once and not by its deadline.
+    stranger = Server(arguments=["--auth", "secret"], jetstream=False)
+    with (
+        KINDS[request.param]() as stan,
+        Proxy(stan.url) as proxy,
+        stranger,
+        peer(stan.url, stan.cluster, "witness") as witness,
+    ):
+        before = 0
+
+        def call(cut):
+            nonlocal before
+            with proxy.route(cut, then=Elsewhere(stranger.url)) as route:
+                result = run("publish", "--server", route.url)
+            # Messages are stored in the order of arrival: once this one is, all that came before it are.
+            assert witness.publish("marker") == ""
+            held, before = stan.count("a.b") - before, stan.count("a.b")
+            assert {0: held == 1, 75: held < 2, 77: held == 0}[result.status], f"{cut}: {result}, held {held}"
+            return result.status
+
+        yield call
+
+
+def each_byte(cut_after, trial):
+    """Cut after 0 bytes, 1 byte, and so on, until the exchange ends before the cut; returns the statuses seen."""
+    seen = []
+    for after in count():
+        cut = cut_after(after)
+        seen.append(trial(cut))
+        if not cut.struck:
+            assert seen[-1] == 0, "an exchange that nothing cut"
+            return seen
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("trial", "reset"), [("real", False), ("double", True)], indirect=["trial"])
+@pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
+def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset):
+    seen = each_byte(lambda after: Cut(way, after, reset=reset), trial)
+    assert len(seen) > SHORTEST
+    # Not sent; sent and unacknowledged; acknowledged, and cut while taking leave.
+    assert set(seen) == {77, 75, 0}
+    assert seen.count(0) > 1
+
+
+@pytest.mark.parametrize("trial", ["double"], indirect=True)
+def test_a_program_that_claims_without_an_acknowledgement_is_found_out(trial, monkeypatch):
+    honest = Client.publish
+
+    async def lying(self, trigger):
+        with suppress(Exception):
+            await honest(self, trigger)
+
+    monkeypatch.setattr(Client, "publish", lying)
+    with pytest.raises(AssertionError, match="held 0"):
+        each_byte(lambda after: Cut(Way.TO_SERVER, 400 + after), trial)
