@@ -121,12 +121,14 @@ class Link:
     """A way to the broker that takes `delay` seconds there and back, as TCP over a long line would.
 
     A user-space model: the handshake's round trip and a half passes before the server is dialled, and every byte
-    takes half a round trip in its direction.
+    takes half a round trip in its direction. `trips` counts round trips: one for each handshake, and one for each time
+    the server speaks after the client has, or first.
     """
 
     def __init__(self, port: int, delay: float) -> None:
         self._port = port
         self._half = delay / 2
+        self.trips = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -144,21 +146,32 @@ class Link:
                 threading.Thread(target=self._carry, args=(near,), daemon=True).start()
 
     def _carry(self, near: socket.socket) -> None:
+        self.trips += 1
         time.sleep(3 * self._half)
+        spoke = [near]
         far = socket.create_connection(("127.0.0.1", self._port))
         for one, other in ((near, far), (far, near)):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             line: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-            threading.Thread(target=self._read, args=(one, line), daemon=True).start()
+            threading.Thread(target=self._read, args=(one, line, spoke, near), daemon=True).start()
             threading.Thread(target=self._write, args=(other, line), daemon=True).start()
 
-    def _read(self, source: socket.socket, line: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+    def _read(
+        self,
+        source: socket.socket,
+        line: queue.SimpleQueue[tuple[float, bytes]],
+        spoke: list[socket.socket],
+        client: socket.socket,
+    ) -> None:
         data = b"-"
         while data:
             try:
                 data = source.recv(65536)
             except OSError:
                 data = b""
+            if data and source is not spoke[0]:
+                spoke[0] = source
+                self.trips += source is not client
             line.put((time.monotonic() + self._half, data))
 
     def _write(self, sink: socket.socket, line: queue.SimpleQueue[tuple[float, bytes]]) -> None:
