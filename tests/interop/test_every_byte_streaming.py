@@ -57,8 +57,16 @@ def each_byte(cut_after, trial):
     raise AssertionError
 
 
-@pytest.mark.parametrize(("trial", "reset"), [("real", False), ("double", True)], indirect=["trial"])
-@pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
+@pytest.mark.parametrize(
+    ("trial", "way", "reset"),
+    [
+        pytest.param("real", Way.TO_SERVER, False, id="real, to the server"),
+        pytest.param("real", Way.TO_CLIENT, False, id="real, to the client"),
+        pytest.param("double", Way.TO_SERVER, True, id="double, to the server, reset"),
+        pytest.param("double", Way.TO_CLIENT, False, id="double, to the client"),
+    ],
+    indirect=["trial"],
+)
 def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset):
     seen = each_byte(lambda after: Cut(way, after, reset=reset), trial)
     assert len(seen) > SHORTEST
