@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from crypto_trigger import values
 from crypto_trigger.errors import ConfigError
+from crypto_trigger.files import read_text
 
 _LONGEST_SHOWN = 80
 _TEST_SWITCH = "CRYPTO_TRIGGER_TEST_ALL"  # the test suite's, not a setting, and no typing error either
@@ -395,16 +396,16 @@ class _Finder:
             shown = ".env"
         else:
             shown = path
+        from io import StringIO
+
         from dotenv.parser import parse_stream
 
         try:
             # Node's dotenv, which wrote these files, expands no ${NAME}; neither do we.
-            with Path(shown).open(encoding="utf-8-sig") as stream:
-                bindings = list(parse_stream(stream))
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            reason = (error.strerror or "unknown error").lower() if isinstance(error, OSError) else "it is not UTF-8"
+            bindings = list(parse_stream(StringIO(read_text(shown))))
+        except ValueError as error:
             asked = f"--env-file '{shown}'" if path is not None else "the env file '.env' of the working directory"
-            self.problems.append(f"{asked} cannot be read: {reason}")
+            self.problems.append(f"{asked} {error}")
             return {}
         entries: dict[str, tuple[str | None, str]] = {}
         for binding in bindings:
@@ -433,11 +434,12 @@ class _Finder:
             base = self._environ.get("XDG_CONFIG_HOME") or values.expand("~/.config")
             path = Path(base, "nats", "context", f"{name}.json")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            reason = (error.strerror or "unknown error").lower()
-            self.wrong(source, f"cannot be read at {path}: {reason}; `nats context ls` shows the contexts there are")
+            text = read_text(str(path))
+        except ValueError as error:
+            self.wrong(source, f"{error} (at {path}); `nats context ls` shows the contexts there are")
             return
+        try:
+            content = json.loads(text)
         except ValueError:
             content = None
         if not isinstance(content, dict):

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from crypto_trigger.files import read_text
+
 DEFAULT_PORT = 4222
 # In microseconds, the finest a timedelta has.
 _UNITS = {
@@ -255,11 +257,13 @@ def expand(raw: str) -> str:
 
 
 def readable_file(raw: str) -> Path:
-    """Return the path of a file that exists and can be read."""
+    """Return the path of a file that exists and can be read, more than once: no pipe."""
     path = Path(expand(raw))
     try:
         if path.is_dir():
             raise ValueError("is a directory, not a file")
+        if path.is_fifo():
+            raise ValueError("is a pipe; it is read more than once, so that it must be a file")
         with path.open("rb"):
             pass
     except OSError as error:
@@ -269,7 +273,7 @@ def readable_file(raw: str) -> Path:
 
 def secret_file(raw: str) -> str:
     """Return the secret a file holds, without the line end that editors and `kubectl` leave behind it."""
-    content = _read(raw).rstrip("\r\n")
+    content = read_text(expand(raw)).rstrip("\r\n")
     if not content:
         raise ValueError("names an empty file")
     return content
@@ -277,7 +281,7 @@ def secret_file(raw: str) -> str:
 
 def nkey_file(raw: str) -> str:
     """Return the user seed that an nkey file holds: 58 characters that begin with `SU`."""
-    seed = _read(raw).strip()
+    seed = read_text(expand(raw)).strip()
     if not re.fullmatch(_NKEY_SEED, seed):
         raise ValueError("names a file that holds no user nkey seed (58 characters, SU...)")
     return seed
@@ -288,19 +292,10 @@ def creds_file(raw: str) -> Creds:
 
     Read here and not by nats-py, which loops for ever on a file without the JWT's marker (nats.py#1020).
     """
-    content = _read(raw)
+    content = read_text(expand(raw))
     jwt, seed = re.search(_CREDS_JWT, content), re.search(_CREDS_SEED, content)
     if not jwt:
         raise ValueError("names a file without its NATS USER JWT part; make it with: nsc generate creds")
     if not seed or not re.fullmatch(_NKEY_SEED, seed[1]):
         raise ValueError("names a file without its USER NKEY SEED part; make it with: nsc generate creds")
     return Creds(jwt[1], seed[1])
-
-
-def _read(raw: str) -> str:
-    try:
-        return readable_file(raw).read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError("names a file that is not text") from None
-    except OSError as error:
-        raise ValueError(f"cannot be read: {(error.strerror or 'unknown error').lower()}") from None

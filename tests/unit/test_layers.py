@@ -27,7 +27,7 @@ FLOORS = (
     {"settings"},
     {"trigger"},
     {"values"},
-    {"errors", "signals"},
+    {"errors", "signals", "files"},
     {"__init__"},
 )
 ROOMS = {

@@ -378,7 +378,7 @@ def test_a_mounted_secret_is_read_without_its_line_end(end):
     assert settings_of({"NATS_TOKEN_FILE": path}).token == " p@ss word"
 
 
-@pytest.mark.parametrize(("content", "says"), [("", "empty file"), ("\n", "empty file"), (b"\xff\xfe", "not text")])
+@pytest.mark.parametrize(("content", "says"), [("", "empty file"), ("\n", "empty file"), (b"\xff\xfe", "not UTF-8")])
 def test_a_mounted_secret_that_holds_none_is_refused(content, says):
     (problem,) = problems_of({"NATS_TOKEN_FILE": write("secret", content)})
     assert says in problem
@@ -416,7 +416,7 @@ def test_credential_files_are_read_with_any_line_end(end):
         ("NATS_CREDS", creds().partition("-----BEGIN USER")[0], "USER NKEY SEED"),
         ("NATS_CREDS", creds(seed="SUSHORT"), "USER NKEY SEED"),
         ("NATS_CREDS", "", "NATS USER JWT"),
-        ("NATS_CREDS", b"\xff", "not text"),
+        ("NATS_CREDS", b"\xff", "not UTF-8"),
         ("NATS_NKEY", "UABC", "no user nkey seed"),
         ("NATS_NKEY", SEED.replace("SU", "SA"), "no user nkey seed"),
     ],
@@ -425,7 +425,7 @@ def test_credential_files_are_read_with_any_line_end(end):
 def test_a_file_that_holds_no_credentials_is_refused_by_name(variable, content, says):
     path = write("file", content)
     (problem,) = problems_of({variable: path})
-    assert problem.startswith(f"{variable} '{path}' (from the environment) names a file ")
+    assert problem.startswith(f"{variable} '{path}' (from the environment) ")
     assert says in problem
 
 
@@ -474,7 +474,7 @@ def test_the_line_of_an_env_file_is_the_one_an_editor_shows():
     ("path", "content", "says"),
     [
         ("missing.env", None, "--env-file 'missing.env' cannot be read: no such file or directory"),
-        (".", None, "--env-file '.' cannot be read: is a directory"),
+        (".", None, "--env-file '.' is a directory, not a file"),
         ("latin.env", b"NATS_PASSWORD=p\xe4ss\n", "--env-file 'latin.env' cannot be read: it is not UTF-8"),
         (
             None,
@@ -541,7 +541,7 @@ def test_a_context_gives_every_setting_it_shares_with_us():
         ({"password": "op://vault/item"}, "holds a password to be fetched from elsewhere"),
         (["a list"], "not a JSON object"),
         ("{", "not a JSON object"),
-        (b"\xff", "not a JSON object"),
+        (b"\xff", "not UTF-8"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -557,8 +557,8 @@ def test_a_context_we_cannot_follow_is_refused_by_name(content, says):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("missing", "cannot be read at "),
-        ("missing.json", "cannot be read at "),
+        ("missing", "cannot be read: no such file or directory (at /"),
+        ("missing.json", "cannot be read: no such file or directory (at missing.json)"),
         ("../x", "is no context name"),
         ("a/b", "is no context name"),
     ],
