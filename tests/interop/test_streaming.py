@@ -12,6 +12,8 @@ from support.proxy import Fault, Proxy, Way, messages
 from support.streaming import StreamingServer, peer
 from support.streaming_double import StreamingDouble
 
+from crypto_trigger.server import Server
+
 QUICK = {
     "CRYPTO_TRIGGER_DELIVERY": "streaming",
     "CRYPTO_TRIGGER_BACKOFF_BASE": "20ms",
@@ -428,3 +430,52 @@ def test_a_memory_store_that_forgets_us_between_registering_and_publishing_is_re
         assert stan.count(channel) == 1
     assert result.status == 0
     assert json.loads(result.out)["attempts"] == 2
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+def test_the_nats_server_beneath_may_be_killed_and_come_back(run, channel, monkeypatch, step):
+    monkeypatch.setenv("CRYPTO_TRIGGER_TIMEOUT", "1s")
+    with Server() as host, StreamingServer("FILE", nats_url=host.url) as stan:
+
+        def restart():
+            host.stop(signal.SIGKILL)
+            host.start()
+
+        fault = At(step, restart, before=True)
+        with Proxy(host.url) as proxy, proxy.route(fault, then=Fault()) as route:
+            monkeypatch.setenv("NATS_URL", route.url)
+            result = run("publish", "--json")
+        assert fault.struck
+        assert 1 <= stan.count(channel) <= json.loads(result.out)["attempts"]
+    assert result.status == 0
+
+
+def test_a_server_with_a_discover_prefix_of_its_own_is_found_by_it(run, channel, monkeypatch, tmp_path):
+    path = tmp_path / "streaming.conf"
+    path.write_text('streaming: { discover_prefix: "_OLD.discover" }')
+    with StreamingServer("MEMORY", arguments=("-sc", path)) as stan:
+        monkeypatch.setenv("NATS_URL", stan.url)
+        unknown = run("publish", "--give-up-after", "1s")
+        monkeypatch.setenv("CRYPTO_TRIGGER_DISCOVER_PREFIX", "_OLD.discover")
+        found = run("publish")
+        assert stan.count(channel) == 1
+    assert (unknown.status, found.status) == (69, 0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("NATS_CLIENT_ID", "worker.server"),
+        ("NATS_CLUSTER_ID", "crypto.stats"),
+        ("CRYPTO_TRIGGER_SUBJECT", "crypto/update"),
+        ("CRYPTO_TRIGGER_SUBJECT", "crypto..update"),
+        ("CRYPTO_TRIGGER_SUBJECT", "crypto.*"),
+    ],
+)
+def test_a_name_that_the_server_would_refuse_is_found_before_the_network(run, double, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    result = run("publish")
+    assert double.stored == []
+    assert result.status == 78
+    assert result.err.startswith(f"crypto-trigger: {variable} '{value}' (from the environment) ")
+    assert result.err.count("\n") == 1

@@ -13,6 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from support.scripted import free_port
 from support.streaming_schema import MESSAGES
 
 _PATIENCE = 20.0
+_READY = "Streaming Server is ready"
 
 
 class Loop:
@@ -83,6 +85,7 @@ class StreamingServer:
         where = ["-ns", self._nats_url] if self._nats_url else ["-a", "127.0.0.1", "-p", self._port]
         store = ["-st", self._store, *(["-dir", self._home / "data"] if self._store == "FILE" else [])]
         command = [self._program, "-cid", self.cluster, "-m", self._monitor, *where, *store, *self._arguments]
+        before = self._log.count(_READY)
         with (self._home / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 list(map(str, command)),
@@ -92,7 +95,7 @@ class StreamingServer:
                 stderr=log,
                 start_new_session=True,
             )
-        until(lambda: self._ask("serverz").get("state") == "STANDALONE" or self._ended())
+        until(lambda: (self._log.count(_READY) > before and self._monitored()) or self._ended())
 
     def kill(self):
         """End the process as a power cut would."""
@@ -117,12 +120,28 @@ class StreamingServer:
 
     def _ask(self, what):
         address = f"http://127.0.0.1:{self._monitor}/streaming/{what}"
-        with suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(address, timeout=5) as answer:
-            return json.load(answer)
-        return {}
+        try:
+            with urllib.request.urlopen(address, timeout=_PATIENCE) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
+            # There is no such channel.
+            return {}
+
+    def _monitored(self):
+        with suppress(OSError):
+            return self._ask("serverz")
+        return False
+
+    @property
+    def _log(self):
+        path = self._home / "log"
+        return path.read_text() if path.exists() else ""
 
     def _ended(self):
-        assert self.process.poll() is None, (self._home / "log").read_text()
+        assert self.process.poll() is None, self._log
 
 
 class Peer:
