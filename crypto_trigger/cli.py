@@ -246,7 +246,7 @@ def publish(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Deliver this slot's trigger: one, however often this runs."""
+    """Deliver this slot's trigger: with jetstream one, however often this runs."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     run.reports = True
