@@ -162,7 +162,7 @@ class Scripted:
 class Relay(Scripted):
     """A way to a real server that keeps back what the server says from the moment the client has said `after`.
 
-    `release()` lets it through.
+    `release()` lets it through, `lose()` drops it and hangs up.
     """
 
     def __init__(self, url, after):
@@ -170,12 +170,17 @@ class Relay(Scripted):
         self._upstream = url.rpartition("//")[2].rsplit(":", 1)
         self._after = after
         self._released = threading.Event()
+        self._lost = False
 
     def __exit__(self, *exception):
         self.release()
         super().__exit__(*exception)
 
     def release(self):
+        self._released.set()
+
+    def lose(self):
+        self._lost = True
         self._released.set()
 
     def _relay(self, talk):
@@ -197,6 +202,8 @@ class Relay(Scripted):
             while data := upstream.recv(65536):
                 if self._after in talk.heard:
                     self._released.wait(PATIENCE)
+                    if self._lost:
+                        break
                 talk.say(data)
         talk.close()
 
