@@ -601,6 +601,8 @@ _SHORT = (
 def main() -> None:
     """Run one mode, or all of them, each in a process of its own."""
     options = _options()
+    # As Ctrl-C does: the servers and processes started here go, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.all:
         sys.exit(everything(options.rounds))
     if options.short and not options.part:
@@ -628,7 +630,7 @@ def everything(rounds: int) -> int:
     try:
         for mode in _ALL:
             _title(*mode)
-            if subprocess.run(_part(*mode, "--rounds", str(rounds)), check=False).returncode:
+            if _run_part(*mode, "--rounds", str(rounds))[0]:
                 failed.append(" ".join(mode))
         _title("resident", str(_WATCHED))
         print(watch.communicate(timeout=_WATCHED + 60)[0])
@@ -646,15 +648,13 @@ def validity() -> int:
     """Run every variant and mode in small, and say only whether each run stored what it should."""
     status = 0
     for mode in _SHORT:
-        done = subprocess.run(
-            _part(*mode, "--short", "--rounds", "1"), capture_output=True, text=True, check=False, timeout=300
-        )
-        print(f"{' '.join(mode)}: {'not valid' if done.returncode else 'valid'}", flush=True)
-        if done.returncode:
+        failed, said = _run_part(*mode, "--short", "--rounds", "1", output=subprocess.PIPE)
+        print(f"{' '.join(mode)}: {'not valid' if failed else 'valid'}", flush=True)
+        if failed:
             status = 1
-            print(done.stdout + done.stderr)
+            print(said)
         else:
-            print("".join(f"  {line}\n" for line in done.stdout.splitlines() if "not run" in line), end="")
+            print("".join(f"  {line}\n" for line in said.splitlines() if "not run" in line), end="")
     return status
 
 
@@ -664,6 +664,18 @@ def _title(name: str, *value: str) -> None:
         f"\n### --{' '.join((name, *value))}\n\n{summary}\n" if name != "startup" else f"\n### one run\n\n{summary}\n",
         flush=True,
     )
+
+
+def _run_part(*arguments: str, output: int | None = None) -> tuple[int, str]:
+    """Run a mode to its end; where we are to end first, let it clean up."""
+    error = subprocess.STDOUT if output else None
+    part = subprocess.Popen(_part(*arguments), stdout=output, stderr=error, text=True)
+    try:
+        said = part.communicate()[0] or ""
+    finally:
+        part.terminate()
+        part.wait()
+    return part.returncode, said
 
 
 def _part(name: str, *rest: str) -> list[str]:
