@@ -149,7 +149,7 @@ class Persistence:
                 message = f"{message}; then: {last.message}"
             return NoAck(
                 f"the trigger may or may not be stored ({counted}): {message}",
-                perhaps.hint or "run it again to make sure",
+                perhaps.hint or "run it again to make sure: with delivery jetstream that cannot double it",
             )
         if last is None:
             return Unavailable(

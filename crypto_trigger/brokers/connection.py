@@ -131,8 +131,9 @@ class Connection:
 
     async def close(self) -> None:
         """Close in bounded time, whatever state the connection is in."""
-        # AssertionError and others: nats-py's close() does not expect a connect that failed early.
-        with suppress(Exception):
+        # AssertionError and others: nats-py's close() does not expect a connect that failed early. And not even the end
+        # of our time is passed on: what became of the message is known by now, and this must not change it.
+        with suppress(Exception, asyncio.CancelledError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.client.close()
 

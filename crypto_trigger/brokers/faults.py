@@ -8,6 +8,7 @@ shows these tables to users, and a test holds the two equal.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 from enum import Flag, auto
@@ -410,8 +411,11 @@ def _own_words(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         # OpenSSL's errors have a reason, Python's own have not.
         return clean((getattr(error, "reason", None) or str(error)).replace("_", " ").lower())
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, socket.gaierror) and error.strerror:
         return clean(error.strerror.lower())
+    if isinstance(error, OSError) and error.errno:
+        # Not its strerror: asyncio writes "Connect call failed" there, whatever the reason is.
+        return os.strerror(error.errno).lower()
     return clean(str(error).removeprefix("nats: ").strip("'")) or type(error).__name__
 
 
