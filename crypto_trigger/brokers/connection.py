@@ -131,9 +131,8 @@ class Connection:
 
     async def close(self) -> None:
         """Close in bounded time, whatever state the connection is in."""
-        # AssertionError and others: nats-py's close() does not expect a connect that failed early. And not even the end
-        # of our time is passed on: what became of the message is known by now, and this must not change it.
-        with suppress(Exception, asyncio.CancelledError):
+        # AssertionError and others: nats-py's close() does not expect a connect that failed early.
+        with suppress(Exception):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.client.close()
 
@@ -251,15 +250,22 @@ async def connect(settings: Settings, access: Access, turn: int = 0) -> AsyncIte
         for address in addresses:
             connection = Connection(server, access)
             try:
-                try:
-                    await connection.open(address)
-                except BrokerError as error:
-                    failures.append(await _look_closer(error, server, address, access))
-                    continue
-                yield connection
-                return
-            finally:
+                await connection.open(address)
+            except BrokerError as error:
                 await connection.close()
+                failures.append(await _look_closer(error, server, address, access))
+                continue
+            except BaseException:
+                await connection.close()
+                raise
+            try:
+                yield connection
+            finally:
+                # Not even the end of our time is passed on here: what became of the message is known by now, and this
+                # must not change it.
+                with suppress(asyncio.CancelledError):
+                    await connection.close()
+            return
     raise _verdict(failures)
 
 

@@ -134,12 +134,13 @@ class Stream:
         """Return a warning if the duplicate window is shorter than a slot; what cannot be learnt is not warned about.
 
         Asked only where the window matters: without permission to read, and where nothing was there to read, as on
-        streams that let go of messages once they are consumed.
+        streams that let go of messages once they are consumed. Not even the end of our time is passed on: the message
+        is acknowledged by now, and this must not change it.
         """
         try:
             config = await self.config() or {}
             window = timedelta(seconds=config["duplicate_window"] / NANOSECONDS)
-        except (BrokerError, TypeError, LookupError):
+        except (BrokerError, TypeError, LookupError, OverflowError, asyncio.CancelledError):
             return ()
         if window >= every:
             return ()

@@ -1,11 +1,16 @@
 """`publish` against the real server: what the stream holds, then what is said."""
 
 import asyncio
+import socket
+import time
 
+import pytest
 from nats.aio.client import Client
-from support.streams import stored
+from support.scripted import free_port
+from support.streams import add_stream, stored
 
 from crypto_trigger.brokers import connection
+from crypto_trigger.brokers.stream import Stream
 
 
 def test_the_stream_holds_one_message_with_the_exact_payload(run, place):
@@ -27,9 +32,8 @@ def test_a_second_publish_in_the_slot_adds_nothing(run, place):
     assert result.out.startswith("duplicate: ")
 
 
-def test_a_deadline_that_strikes_while_the_connection_closes_does_not_undo_the_acknowledgement(run, place, monkeypatch):
-    run("setup")
-
+@pytest.fixture
+def closing_takes_long(monkeypatch):
     close = Client.close
 
     async def close_slowly(client):
@@ -39,8 +43,36 @@ def test_a_deadline_that_strikes_while_the_connection_closes_does_not_undo_the_a
             await close(client)
 
     monkeypatch.setattr(connection, "_CLOSE_SECONDS", 60)
-    monkeypatch.setattr(Client, "close", close_slowly)
+    with monkeypatch.context() as slow:
+        slow.setattr(Client, "close", close_slowly)
+        yield slow.undo
+
+
+def test_a_deadline_that_strikes_while_the_connection_closes_does_not_undo_the_acknowledgement(
+    run, place, closing_takes_long
+):
+    add_stream(place.url, place.stream, [place.subject])
     result = run("publish", "--give-up-after", "1s")
-    monkeypatch.setattr(Client, "close", close)
+    closing_takes_long()
+    assert len(stored(place.url, place.stream)) == 1
+    assert result.status == 0
+
+
+@pytest.mark.usefixtures("closing_takes_long")
+def test_a_deadline_that_strikes_while_a_failed_connection_closes_is_the_end(run):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        servers = f"nats://127.0.0.1:{free_port()},nats://127.0.0.1:{silent.getsockname()[1]}"
+        result = run("publish", "--server", servers, "--give-up-after", "1s", "--timeout", "30s")
+    assert time.monotonic() - began < 10
+    assert result.status == 69
+
+
+def test_a_deadline_that_strikes_while_the_window_is_looked_at_does_not_undo_the_acknowledgement(
+    run, place, monkeypatch
+):
+    add_stream(place.url, place.stream, [place.subject])
+    monkeypatch.setattr(Stream, "config", lambda _: asyncio.sleep(60))
+    result = run("publish", "--give-up-after", "1s")
     assert len(stored(place.url, place.stream)) == 1
     assert result.status == 0
