@@ -18,9 +18,10 @@ from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, Tri
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crypto_trigger.draft import Draft
     from crypto_trigger.render import Output
     from crypto_trigger.settings import Settings
-    from crypto_trigger.trigger import Receipt, Trigger
+    from crypto_trigger.trigger import Receipt
 
 # Values stay text here and are parsed in settings, where a flag's bad value is reported as any other layer's is.
 Server = Annotated[
@@ -92,7 +93,7 @@ class Run:
         self.started = time.monotonic()
         self.output: Output | None = None
         self.settings: Settings | None = None
-        self.trigger: Trigger | None = None
+        self.draft: Draft | None = None
         self.reports = False
         self.report_file: str | None = None
 
@@ -127,6 +128,7 @@ class Run:
         output = self.output or self.begin()
         from crypto_trigger.render import error_line
 
+        self._tell_draft(output)
         if isinstance(error, TriggerError):
             output.failure(error_line(error))
         else:
@@ -139,11 +141,19 @@ class Run:
         """Tell how a publish went, on stdout and in the report file."""
         if self.output:
             self.output.settle()
+            self._tell_draft(self.output)
             for warning in receipt.warnings if receipt else ():
                 self.output.warn(warning)
             if not self.output.as_json:
                 self.output.answer(line, {})
             self._report(self.output, Status.OK, outcome, None, receipt)
+
+    def _tell_draft(self, output: "Output") -> None:
+        if self.draft:
+            for warning in self.draft.warnings:
+                output.warn(warning)
+            for detail in self.draft.details:
+                output.detail(detail)
 
     def _report(
         self,
@@ -160,7 +170,7 @@ class Run:
             outcome=outcome,
             status=status,
             settings=self.settings,
-            trigger=self.trigger,
+            trigger=self.draft.trigger if self.draft else None,
             receipt=receipt,
             error=error,
             attempts=receipt.attempts if receipt else getattr(error, "attempts", 0),
@@ -264,22 +274,27 @@ def publish(
         require_subscriber="true" if require_subscriber else None,
         report_file=report_file,
     )
-    trigger = run.trigger = _trigger(settings, output, force=force)
+    import socket
+    from datetime import UTC, datetime
+
+    from crypto_trigger.draft import Draft
     from crypto_trigger.render import dry_run_line, receipt_line
 
+    draft = Draft(settings, datetime.now(UTC), socket.gethostname(), force=force, offline=dry_run)
+    run.draft = draft
     if dry_run:
-        run.succeed(dry_run_line(trigger, settings), None, Outcome.DRY_RUN)
+        run.succeed(dry_run_line(draft.fix(None), settings), None, Outcome.DRY_RUN)
         return
-    import asyncio
-
     from crypto_trigger.brokers import publisher
-    from crypto_trigger.delivery import Limits, deliver
+    from crypto_trigger.delivery import deliver
+    from crypto_trigger.retry import Limits, complete
 
     deliverer = publisher(settings)
-    receipt = asyncio.run(deliver(trigger, deliverer, Limits.from_settings(settings), output.waiting))
+    limits = Limits.from_settings(settings, time.monotonic() - run.started)
+    receipt = complete(deliver(draft, deliverer, limits, output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
-    run.succeed(receipt_line(receipt, trigger), receipt, receipt.outcome)
+    run.succeed(receipt_line(receipt, draft.trigger), receipt, receipt.outcome)
 
 
 @app.command()
@@ -314,14 +329,16 @@ def setup(
         give_up_after=give_up_after,
         every=every,
     )
-    import asyncio
-
     from crypto_trigger.brokers.setup import Change, SetUp
-    from crypto_trigger.delivery import Limits, Persistence
     from crypto_trigger.render import setup_data, setup_line
+    from crypto_trigger.retry import GaveUp, Limits, Retry, complete
 
     attempt = SetUp(settings, replicas, update=update)
-    done = asyncio.run(Persistence(Limits.from_settings(settings), output.waiting).run(attempt))
+    limits = Limits.from_settings(settings, time.monotonic() - run.started)
+    try:
+        done = complete(Retry(limits, output.waiting).run(attempt))
+    except GaveUp as end:
+        raise end.error() from end.last
     output.detail(f"{done.server} answered")
     if done.change is Change.DIFFERS:
         output.failure(f"{setup_line(done)}; reconcile with: crypto-trigger setup --update")
@@ -389,27 +406,3 @@ def demo(
 
 def _name(command: typer.models.CommandInfo) -> str:
     return command.name or str(getattr(command.callback, "__name__", ""))
-
-
-def _trigger(settings: "Settings", output: "Output", *, force: bool) -> "Trigger":
-    """Return the trigger of the slot this run stands for, which the whole run keeps."""
-    import socket
-    from datetime import UTC, datetime
-
-    from crypto_trigger.trigger import Trigger, slot_of_run, source_of, trace_headers
-
-    try:
-        slot, warning = slot_of_run(
-            datetime.now(UTC), settings.every, settings.early, settings.scheduled_at, settings.k8s_job
-        )
-    except (ValueError, OverflowError) as error:
-        raise ConfigError(settings.source("scheduled_at").problem(str(error))) from None
-    if warning:
-        output.warn(settings.source("k8s_job").problem(warning))
-    return Trigger.for_slot(
-        slot,
-        settings.subject,
-        source_of(settings.client_id, socket.gethostname()),
-        trace_headers(settings.traceparent, settings.tracestate),
-        extra=os.urandom(4).hex() if force else "",
-    )

@@ -12,12 +12,13 @@ from crypto_trigger import signals
 from crypto_trigger.brokers.core import listening
 from crypto_trigger.brokers.jetstream import Publisher
 from crypto_trigger.brokers.setup import SetUp
-from crypto_trigger.delivery import Limits, Persistence, deliver
+from crypto_trigger.delivery import deliver
+from crypto_trigger.draft import Draft
 from crypto_trigger.errors import BrokerError
 from crypto_trigger.render import error_line, receipt_line, setup_line
+from crypto_trigger.retry import Limits, Retry
 from crypto_trigger.server import Server
 from crypto_trigger.settings import load
-from crypto_trigger.trigger import Slot, Trigger, source_of
 from crypto_trigger.values import Server as Address
 from crypto_trigger.values import rfc3339
 
@@ -86,22 +87,20 @@ async def _stay(output: Output, settings: Settings) -> None:
 
 async def _set_up(output: Output, settings: Settings) -> None:
     output.answer("\n$ crypto-trigger setup", {})
-    done = await Persistence(Limits.from_settings(settings)).run(SetUp(settings, None, update=False))
+    done = await Retry(Limits.from_settings(settings)).run(SetUp(settings, None, update=False))
     signals.install()
     output.answer(f"{setup_line(done)}\n(status 0)", {})
 
 
 async def _publish(output: Output, settings: Settings, now: datetime, command: str) -> None:
     output.answer(f"\n$ {command}", {})
-    trigger = Trigger.for_slot(
-        Slot.containing(now, settings.every), settings.subject, source_of(settings.client_id, socket.gethostname())
-    )
+    draft = Draft(settings, now, socket.gethostname(), force=False)
     try:
-        receipt = await deliver(trigger, Publisher(settings), Limits.from_settings(settings))
+        receipt = await deliver(draft, Publisher(settings), Limits.from_settings(settings))
     except BrokerError as error:
         output.answer(f"crypto-trigger: {error_line(error)}\n(status {error.exit_status})", {})
     else:
-        output.answer(f"{receipt_line(receipt, trigger)}\n(status 0)", {})
+        output.answer(f"{receipt_line(receipt, draft.trigger)}\n(status 0)", {})
     finally:
         signals.install()
 

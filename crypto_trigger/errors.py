@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import signal
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,16 +62,67 @@ class Outcome(StrEnum):
     DRY_RUN = "dry-run"
 
 
+class Fact(StrEnum):
+    """What a failure of the server, or of the way to it, comes down to; a caller that has to know asks for this."""
+
+    # The connection
+    CONNECTION_REFUSED = "connection-refused"
+    NAME_NOT_FOUND = "name-not-found"
+    NO_ANSWER = "no-answer"
+    CONNECTION_LOST = "connection-lost"
+    NOT_NATS = "not-nats"
+    WRONG_PORT = "wrong-port"
+    TLS_REQUIRED = "tls-required"
+    TLS_NOT_OFFERED = "tls-not-offered"
+    TLS_FAILED = "tls-failed"
+    CERTIFICATE_NOT_TRUSTED = "certificate-not-trusted"
+    CLIENT_CERTIFICATE_REQUIRED = "client-certificate-required"
+    CLIENT_CERTIFICATE_REFUSED = "client-certificate-refused"
+    CREDENTIALS_REFUSED = "credentials-refused"
+    NO_PERMISSION = "no-permission"
+    NO_INBOX = "no-inbox"
+    SYSTEM_ERROR = "system-error"
+    SERVER_ERROR = "server-error"
+    SERVER_TOO_OLD = "server-too-old"
+    NOT_JETSTREAM = "not-jetstream"
+    # The message
+    MESSAGE_TOO_LARGE = "message-too-large"
+    SUBJECT_REFUSED = "subject-refused"
+    NO_SUBSCRIBER = "no-subscriber"
+    NOT_ACKNOWLEDGED = "not-acknowledged"
+    WRONG_ACKNOWLEDGEMENT = "wrong-acknowledgement"
+    # JetStream
+    JETSTREAM_OFF = "jetstream-off"
+    NO_RESPONDERS = "no-responders"
+    JETSTREAM_BUSY = "jetstream-busy"
+    NO_MESSAGE = "no-message"
+    NO_STREAM = "no-stream"
+    NO_STREAM_ANSWERS = "no-stream-answers"
+    STREAM_REFUSES = "stream-refuses"
+    SUBJECTS_OVERLAP = "subjects-overlap"
+    STORAGE_FULL = "storage-full"
+    OTHER_MESSAGE_FIRST = "other-message-first"
+    # NATS Streaming
+    NO_CLUSTER = "no-cluster"
+    CLIENT_ID_TAKEN = "client-id-taken"
+    CLIENT_REFUSED = "client-refused"
+    CLIENT_UNKNOWN = "client-unknown"
+    CHANNEL_REFUSED = "channel-refused"
+    STREAMING_BUSY = "streaming-busy"
+
+
 class TriggerError(Exception):
     """A foreseeable failure, with the sentence the operator reads and the next thing to do.
 
     `message` says what happened and where; `hint` what to do about it (may be empty). Neither ends in a full stop.
-    `attempts` counts the attempts a delivery made before it failed; 0 where there was none.
+    `attempts` counts the attempts that were made; 0 where there was none. `perhaps` says whether what was asked for may
+    have been done all the same.
     """
 
     status: ClassVar[Status]
     outcome: ClassVar[Outcome]
     attempts: int = 0
+    perhaps: bool = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -106,14 +157,15 @@ class ConfigError(TriggerError):
 
 
 class Interrupted(TriggerError):
-    """A signal ended the run before the trigger was acknowledged."""
+    """A signal ended the run before what it asked for was acknowledged."""
 
     status = Status.INTERRUPTED
     outcome = Outcome.INTERRUPTED
 
-    def __init__(self, signum: int, message: str) -> None:
+    def __init__(self, signum: int, message: str, *, perhaps: bool = False) -> None:
         super().__init__(message)
         self.signum = signum
+        self.perhaps = perhaps
 
     @property
     def exit_status(self) -> int:
@@ -122,9 +174,21 @@ class Interrupted(TriggerError):
 
 
 class BrokerError(TriggerError):
-    """The server, or the way to it, failed. `retryable` says whether another attempt may go better."""
+    """The server, or the way to it, failed. `retryable` says whether another attempt may go better.
+
+    `fact` is what happened, for callers that act on it; `said` is the text of the server or of the library, if any.
+    """
 
     retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, hint: str = "", fact: Fact | None = None, said: str = "") -> None:
+        super().__init__(message, hint)
+        self.fact = fact
+        self.said = said
+
+    def reworded(self, message: str, hint: str) -> Self:
+        """Return an error of the same kind and fact, in other words."""
+        return type(self)(message, hint, self.fact, self.said)
 
 
 class Unavailable(BrokerError):
@@ -136,11 +200,12 @@ class Unavailable(BrokerError):
 
 
 class NoAck(BrokerError):
-    """The trigger was sent and nobody acknowledged it: it may be stored."""
+    """It was sent and nobody acknowledged it: it may have been done."""
 
     status = Status.UNKNOWN
     outcome = Outcome.UNKNOWN
     retryable = True
+    perhaps = True
 
 
 class Rejected(BrokerError):

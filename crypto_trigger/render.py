@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from crypto_trigger.brokers.setup import Setup
-    from crypto_trigger.delivery import Wait
+    from crypto_trigger.retry import Wait
     from crypto_trigger.settings import Settings
     from crypto_trigger.trigger import Receipt, Trigger
 
@@ -184,7 +184,7 @@ def receipt_line(receipt: Receipt, trigger: Trigger) -> str:
         return f"published {trigger.subject} for {trigger.slot} {stored}{tried}{guard}"
     if receipt.outcome is Outcome.DUPLICATE:
         return f"duplicate: {trigger.subject} for {trigger.slot} is already {stored}{tried}"
-    return f"superseded: {trigger.subject} has a later trigger than {trigger.slot} {stored}{tried}"
+    return f"superseded: {trigger.subject} for {trigger.slot} is not needed, {receipt.later} is {stored}{tried}"
 
 
 def _place(receipt: Receipt) -> str:

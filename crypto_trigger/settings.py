@@ -288,6 +288,10 @@ class Settings(NamedTuple):
         lone_user = self.user if self.password is None else None
         return tuple(filter(None, (*own, *urls, lone_user)))
 
+    def credentials_in_force(self, server: values.Server) -> str:
+        """Return which credentials `server` is shown, and where they came from."""
+        return f"a client of {server}"
+
     def source(self, attribute: str) -> Source:
         """Return where a value came from."""
         return next(source for source in self.sources if source.setting.attribute == attribute)

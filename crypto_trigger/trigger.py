@@ -3,7 +3,7 @@
 A slot is one period of the schedule, counted from the Unix epoch in UTC, so that time zones and daylight saving never
 matter: all of the world's offsets are multiples of 15 minutes. A run belongs to a slot, and a slot has one trigger.
 
-The values are named tuples, here and in the other rooms that every run enters: a frozen dataclass takes three times as
+The values are named tuples, here and in the other modules that every run loads: a frozen dataclass takes three times as
 long to define, and a run is so short that this shows.
 """
 
@@ -23,8 +23,10 @@ PAYLOAD = b'{"trigger":"update"}'
 MSG_ID = "Nats-Msg-Id"
 TIME = "ce-time"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# How far a time that somebody else wrote down may lie from the clock before it is not believed.
-_PLAUSIBLE = timedelta(days=1)
+DAY = timedelta(days=1)
+# What nats-server adds to a message of a schedule of its own (ADR-51), and to a delete marker (ADR-43).
+_SCHEDULER = "Nats-Scheduler"
+_MARKER = "Nats-Marker-Reason"
 # Version ff and ids of zeros are invalid; version 00 ends with the flags, later ones may go on.
 _TRACEPARENT = r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
 
@@ -68,7 +70,7 @@ class Trigger(NamedTuple):
     ) -> Self:
         """Return the trigger of `slot` on `subject`, with CloudEvents headers in binary mode (CloudEvents 1.0.2).
 
-        `extra` makes a trigger apart from the slot's own, with a msg id of its own: what `--force` sends.
+        `extra` is added to the msg id, for a trigger beside the slot's own: what `--force` sends.
         """
         msg_id = f"{subject}:{slot}" + (f":{extra}" if extra else "")
         headers = {
@@ -84,22 +86,51 @@ class Trigger(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A message as the stream holds it: its sequence, when it was stored, and the slot time its headers claim."""
+    """A message as the stream holds it: sequence, time of storing (the server's clock), and the headers that count.
+
+    `claimed` is its `ce-time`, `scheduler` tells that a schedule of the server's own stored it, and `marker` that the
+    server left it in the place of messages that expired or were removed (`Nats-Marker-Reason`).
+    """
 
     seq: int
     stored_at: datetime
-    time_header: str | None = None
+    claimed: str | None = None
+    msg_id: str | None = None
+    scheduler: bool = False
+    marker: bool = False
 
-    def slot(self, length: timedelta, early: timedelta) -> Slot:
-        """Return the slot this message is the trigger of: that of its `ce-time`, else of the time it was stored.
+    @classmethod
+    def with_headers(cls, seq: int, stored_at: datetime, headers: Mapping[str, object] | None) -> Self:
+        """Return the message with these headers. What is not ASCII may come as another type than text."""
+        found = headers or {}
+        time, msg_id = found.get(TIME), found.get(MSG_ID)
+        return cls(
+            seq,
+            stored_at,
+            None if time is None else str(time),
+            None if msg_id is None else str(msg_id),
+            _SCHEDULER in found,
+            _MARKER in found,
+        )
 
-        Another publisher's message stored up to `early` before a slot belongs to it, as a run of ours would. A
-        `ce-time` more than a day ahead of the storing is not believed: it would silence every slot until then.
+    def slot(self, length: timedelta, early: timedelta) -> Slot | None:
+        """Return the slot this message is the trigger of, or None if it is none.
+
+        That is the slot of its `ce-time`, but never a later one than the slot it was stored in: a publisher whose clock
+        is ahead fills no slot that is to come. A message stored up to `early` before a slot belongs to that slot, as a
+        run does. Without a `ce-time` that is a time, and for what a schedule of the server's stores (ADR-51: it repeats
+        the headers of the schedule word for word), the time of storing alone counts.
         """
-        claimed = _parse_time(self.time_header)
-        if claimed and _EPOCH <= claimed <= self.stored_at + _PLAUSIBLE:
-            return Slot.containing(claimed, length)
-        return Slot.containing(self.stored_at + early, length)
+        if self.marker:
+            return None
+        stored = Slot.containing(self.stored_at + early, length)
+        claimed = None if self.scheduler else _parse_time(self.claimed)
+        if claimed is None:
+            return stored
+        try:
+            return min(stored, Slot.containing(claimed, length))
+        except OverflowError:
+            return stored
 
 
 class Receipt(NamedTuple):
@@ -108,7 +139,7 @@ class Receipt(NamedTuple):
     Delivered by JetStream it has a stream and a sequence, and `guard` says what kept the slot to one trigger:
     `compare-and-set`, `msg-id` (for as long as the stream's duplicate window), or `none` (`--force`). The other
     deliveries guard nothing. By NATS Streaming it has a cluster and the client ID it was published under; by core NATS
-    `subscriber` is True where somebody was found to listen.
+    `subscriber` is True where somebody was found to listen. `later` is the slot that superseded this one.
     """
 
     outcome: Outcome
@@ -119,33 +150,74 @@ class Receipt(NamedTuple):
     cluster: str | None = None
     client_id: str | None = None
     subscriber: bool | None = None
+    later: Slot | None = None
     warnings: tuple[str, ...] = ()
     attempts: int = 1
 
 
-def slot_of_run(
-    now: datetime,
-    every: timedelta,
-    early: timedelta,
-    scheduled_at: datetime | None,
-    k8s_job: str | None,
-) -> tuple[Slot, str]:
-    """Return the slot a run stands for, and a warning if the time it was given is not usable (else an empty text).
+class Timing(NamedTuple):
+    """Which slot a run stands for: the one it was told (`scheduled_at`), its Kubernetes Job's, else that of the clock.
 
-    An explicit time wins, then the minute in the Kubernetes Job's name, then the clock. Raises ValueError for an
-    explicit time more than a day ahead: its trigger would supersede every slot until then.
+    `every` is the length of a slot; a run up to `early` before a slot belongs to it.
     """
-    if scheduled_at:
-        if scheduled_at - now > _PLAUSIBLE:
-            raise ValueError("is more than a day ahead; a trigger for it would silence every slot until then")
-        return Slot.containing(scheduled_at, every), ""
-    warning = ""
-    if k8s_job:
-        minute = _minute_in_job_name(k8s_job)
-        if minute is not None and abs(minute - now) <= _PLAUSIBLE:
-            return Slot.containing(minute, every), ""
-        warning = "has no scheduled minute at its end that is within a day of now; the clock decides the slot"
-    return Slot.containing(now + early, every), warning
+
+    every: timedelta
+    early: timedelta
+    scheduled_at: datetime | None = None
+    k8s_job: str | None = None
+
+    def slot(self, now: datetime, slack: timedelta = timedelta(0)) -> Slot:
+        """Return the slot, where the time is `now`; `slack` is how far `now` may be behind the time that counts.
+
+        A Job whose slot has not begun stands for the slot of `now`. Raises ValueError with what is wrong with
+        `scheduled_at`: it lies before 1970, or its slot has not begun.
+        """
+        if self.scheduled_at:
+            if self.scheduled_at < _EPOCH:
+                raise ValueError("is before 1970, where slots begin")
+            slot = Slot.containing(self.scheduled_at, self.every)
+            if slot.start > now + self.early + slack:
+                raise ValueError(f"is in a slot that has not begun; it is {rfc3339(now)} now")
+            return slot
+        minute = self._job_minute(now)
+        if minute is not None:
+            slot = Slot.containing(minute, self.every)
+            if slot.start <= now + self.early:
+                return slot
+        return Slot.containing(max(now + self.early, _EPOCH), self.every)
+
+    def warning(self, now: datetime) -> str:
+        """Return what is wrong with the Job's name, or an empty text."""
+        if self.scheduled_at or not self.k8s_job or self._job_minute(now) is not None:
+            return ""
+        return "has no scheduled minute at its end that is within a day of now; the clock decides the slot"
+
+    def _job_minute(self, now: datetime) -> datetime | None:
+        """Return the scheduled time in a CronJob's Job name, `<cronjob>-<minutes since the epoch>`.
+
+        The form is Kubernetes' own since 1.23 and no documented interface (kubernetes#108609), so that a minute more
+        than a day from `now` is taken for something else.
+        """
+        tail = (self.k8s_job or "").rpartition("-")[2]
+        if not re.fullmatch(r"[0-9]{1,9}", tail):
+            return None
+        minute = _EPOCH + timedelta(minutes=int(tail))
+        return minute if abs(minute - now) <= DAY else None
+
+
+class Reading(NamedTuple):
+    """One reading of the server's clock: its time, and this host's time before asking and after the answer."""
+
+    server: datetime
+    asked: datetime
+    answered: datetime
+
+    @property
+    def skew(self) -> timedelta:
+        """How far this host's clock is ahead of the server's (negative: behind), apart from the way of the answer."""
+        if self.server < self.asked:
+            return self.asked - self.server
+        return min(self.answered - self.server, timedelta(0))
 
 
 def trace_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str]:
@@ -160,18 +232,6 @@ def trace_headers(traceparent: str | None, tracestate: str | None) -> dict[str, 
 def source_of(client_id: str, host: str) -> str:
     """Return the CloudEvents source, a URI reference: `//<host>/<client ID>`."""
     return f"//{quote(host, safe='')}/{quote(client_id, safe='')}"
-
-
-def _minute_in_job_name(job: str) -> datetime | None:
-    """Return the scheduled time in a CronJob's Job name, `<cronjob>-<minutes since the epoch>`.
-
-    The form is Kubernetes' own since 1.23 and no documented interface (kubernetes#108609), hence the check for
-    plausibility where it is used.
-    """
-    tail = job.rpartition("-")[2]
-    if not re.fullmatch(r"[0-9]{1,9}", tail):
-        return None
-    return _EPOCH + timedelta(minutes=int(tail))
 
 
 def _parse_time(text: str | None) -> datetime | None:

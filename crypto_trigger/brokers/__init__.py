@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from crypto_trigger.values import Delivery
 
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
 def publisher(settings: Settings) -> Publisher:
     """Return the publisher of the delivery that is set. Raises ConfigError for credentials that do not fit."""
     # One way to deliver is loaded, not all of them.
-    if settings.delivery is Delivery.CORE:
-        from crypto_trigger.brokers import core
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            from crypto_trigger.brokers import jetstream
 
-        return core.Publisher(settings)
-    if settings.delivery is Delivery.STREAMING:
-        from crypto_trigger.brokers import streaming
+            return jetstream.Publisher(settings)
+        case Delivery.CORE:
+            from crypto_trigger.brokers import core
 
-        return streaming.Publisher(settings)
-    from crypto_trigger.brokers import jetstream
+            return core.Publisher(settings)
+        case Delivery.STREAMING:
+            from crypto_trigger.brokers import streaming
 
-    return jetstream.Publisher(settings)
+            return streaming.Publisher(settings)
+        case _:
+            assert_never(settings.delivery)

@@ -22,6 +22,7 @@ class Access(NamedTuple):
     tls_first: bool
     wants_tls: bool
     tls: WitnessedContext | None
+    has_certificate: bool
     user: str | None
     password: str | None
     token: str | None
@@ -54,6 +55,7 @@ class Access(NamedTuple):
             tls_first=settings.tls_first,
             wants_tls=wants_tls,
             tls=tls,
+            has_certificate=settings.cert is not None,
             user=settings.user if settings.password is not None else None,
             password=settings.password,
             token=settings.token or lone_user,

@@ -6,11 +6,11 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from crypto_trigger.brokers.access import Access
-from crypto_trigger.brokers.connection import connect
-from crypto_trigger.brokers.faults import Phase
-from crypto_trigger.errors import Outcome, Unavailable, Unusable
-from crypto_trigger.trigger import Receipt, Trigger
+from crypto_trigger.brokers.fault_table import Phase
+from crypto_trigger.brokers.servers import Servers
+from crypto_trigger.errors import Fact, Outcome, Unavailable, Unusable
+from crypto_trigger.retry import Attempt
+from crypto_trigger.trigger import Receipt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
     from crypto_trigger.brokers.connection import Connection
+    from crypto_trigger.draft import Draft
     from crypto_trigger.settings import Settings
 
 _STATUS = "Status"
@@ -31,27 +32,22 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         """Prepare credentials and certificates. Raises ConfigError where they do not fit."""
         self._settings = settings
-        self._access = Access.from_settings(settings)
-        self._turn = 0
+        self._servers = Servers(settings)
 
-    async def publish(self, trigger: Trigger, on_wire: Callable[[bool], None]) -> Receipt:
-        """Make one attempt; `on_wire` is told True before the message may leave, False once nobody has received it.
-
-        Raises a BrokerError: NoAck where the server may have processed the message, any other where it certainly has
-        not, or where a subscriber is required and there is none.
-        """
-        turn, self._turn = self._turn, self._turn + 1
+    async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
+        """Make one attempt, as `delivery.Publisher` says. Unavailable, too, where a required subscriber is missing."""
         required = self._settings.require_subscriber
-        async with connect(self._settings, self._access, turn) as connection:
+        async with self._servers.connect(attempt) as connection:
+            trigger = draft.fix(None)
             client = connection.client
             statuses = await self._statuses(connection) if required else None
             headers = dict(trigger.headers) if connection.takes_headers else None
-            on_wire(True)
+            attempt.sent = True
             sending = client.publish(
                 trigger.subject, trigger.payload, statuses.subject if statuses else "", headers=headers
             )
             await connection.ask(sending, trigger.subject, Phase.PUBLISH)
-            await self._processed(connection, trigger.subject, Phase.CONFIRM)
+            await connection.processed(trigger.subject, Phase.CONFIRM)
             # The status comes ahead of the server's answer to our PING; a stream's acknowledgement may come, too.
             if statuses and statuses.pending_msgs:
                 answer = await connection.ask(statuses.next_msg(), statuses.subject, Phase.CONFIRM)
@@ -59,24 +55,17 @@ class Publisher:
             else:
                 nobody = False
             if nobody:
-                on_wire(False)
+                attempt.sent = False
                 raise Unavailable(
                     f"{connection.server}: nobody listens on {trigger.subject}",
                     "start the subscriber, or publish without --require-subscriber",
+                    Fact.NO_SUBSCRIBER,
                 )
             return Receipt(outcome=Outcome.PUBLISHED, server=str(connection.server), subscriber=required or None)
 
-    async def _processed(self, connection: Connection, subject: str, phase: Phase) -> None:
-        """Return once the server has processed all that was sent. Raises a BrokerError, also for what it refused.
-
-        nats-py puts a PING ahead of what is still waiting to be sent; the second one's comes behind it. Not by
-        `flush`, which takes a dead read loop for an answer.
-        """
-        for _ in range(2):
-            ping = connection.client.rtt(self._access.timeout + 1)  # type: ignore[arg-type] # any number is one
-            await connection.ask(ping, subject, phase)
-            if complaint := connection.complaint(phase):
-                raise complaint
+    def again(self) -> str:
+        """Return what running again means for a trigger that may have arrived, as a hint."""
+        return "running it again may deliver it twice"
 
     async def _statuses(self, connection: Connection) -> Subscription:
         """Return a subscription that hears it when nobody listens; in force, so that its silence means somebody does.
@@ -87,28 +76,27 @@ class Publisher:
             raise Unusable(
                 f"{connection.server}: the server cannot tell whether anybody listens",
                 "that takes NATS 2.2 or later, with headers; or publish without --require-subscriber",
+                Fact.SERVER_TOO_OLD,
             )
         inbox = connection.client.new_inbox()
         subscription = await connection.client.subscribe(inbox)
-        await self._processed(connection, inbox, Phase.CONNECT)
+        await connection.processed(inbox, Phase.CONNECT)
         return subscription
 
 
 @asynccontextmanager
-async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> AsyncIterator[None]:
+async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> AsyncIterator[Connection]:
     """Call `heard` with subject and payload of every message on the subject, while the block runs.
 
     The subscription is in force when the block begins. Raises a BrokerError.
     """
-    access = Access.from_settings(settings)
+    patience = settings.give_up_after.total_seconds()
 
     async def on_message(message: Msg) -> None:
         heard(message.subject, message.data)
 
-    async with connect(settings, access) as connection:
+    async with Servers(settings).connect(Attempt(1, lambda: patience)) as connection:
         await connection.client.subscribe(settings.subject, cb=on_message)
-        # A flush puts its PING ahead of what is still waiting to be sent; the second one's comes behind it.
-        for _ in range(2):
-            await connection.ask(connection.client.flush(), settings.subject, Phase.ASK)
-        yield
+        await connection.processed(settings.subject, Phase.ASK)
+        yield connection
         await asyncio.sleep(0)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from crypto_trigger.brokers.access import Access
-from crypto_trigger.brokers.connection import Connection, connect
-from crypto_trigger.brokers.stream import Last, LostRace, Stream
-from crypto_trigger.errors import Outcome, Unavailable
+from crypto_trigger.brokers.servers import Servers
+from crypto_trigger.brokers.stream import Info, Last, LostRace, Stream
+from crypto_trigger.errors import BrokerError, Fact, Outcome, Unavailable
 from crypto_trigger.trigger import Receipt, Trigger
+from crypto_trigger.values import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from crypto_trigger.brokers.connection import Connection
+    from crypto_trigger.draft import Draft
+    from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
 
 # ADR-8's header: the message is stored only if this is still the sequence of the subject's last one.
 EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 _RACES = 20
 _RACE_WAIT = 0.01
+# What cannot be asked for, as opposed to what is not answered now.
+_NOT_TO_BE_HAD = (Fact.NO_PERMISSION, Fact.NO_RESPONDERS)
 
 
 class Publisher:
@@ -28,62 +31,140 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         """Prepare credentials and certificates. Raises ConfigError where they do not fit."""
         self._settings = settings
-        self._access = Access.from_settings(settings)
-        self._turn = 0
+        self._servers = Servers(settings)
+        self._info: Info | None = None
+        self._guarded_by_msg_id = False
+        self._forced = False
 
-    async def publish(self, trigger: Trigger, on_wire: Callable[[bool], None]) -> Receipt:
-        """Make one attempt; `on_wire` is told True before the message may leave, False once it is known not stored.
-
-        Raises a BrokerError: NoAck where the message may be stored, any other where it certainly is not.
-        """
-        turn, self._turn = self._turn, self._turn + 1
-        async with connect(self._settings, self._access, turn) as connection:
-            stream = Stream(connection, self._settings, self._access)
+    async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
+        """Make one attempt, as `delivery.Publisher` says."""
+        async with self._servers.connect(attempt) as connection:
+            stream = Stream(connection, self._settings)
+            last = await self._look(stream, draft, attempt)
+            trigger = draft.trigger
+            self._forced, self._guarded_by_msg_id = trigger.force, not last.permitted
             for _ in range(_RACES):
-                last = await stream.last(trigger.subject)
                 if not trigger.force and (receipt := self._already(trigger, last, connection)):
                     return receipt
-                on_wire(True)
+                attempt.sent = True
                 try:
                     return await self._store(trigger, last, stream)
-                except LostRace:
-                    on_wire(False)
-                    # Another run is ahead by a hair: what it stored may be readable a moment from now.
-                    await asyncio.sleep(_RACE_WAIT)
-        raise Unavailable(f"{connection.server}: other messages kept coming first on {trigger.subject}")
+                except LostRace as lost:
+                    attempt.sent = False
+                    last = await self._look_again(stream, last, lost, draft)
+        raise Unavailable(
+            f"{connection.server}: other messages kept coming first on {trigger.subject}",
+            fact=Fact.OTHER_MESSAGE_FIRST,
+        )
+
+    def again(self) -> str:
+        """Return what running again means for a trigger that may be stored, as a hint."""
+        if self._forced:
+            return "with --force, running it again may store another"
+        if not self._guarded_by_msg_id:
+            return "run it again to make sure: that cannot double it"
+        window = self._info.duplicate_window if self._info else None
+        length = f" ({format_duration(window)})" if window else ""
+        return f"run it again to make sure: that cannot double it within the stream's duplicate window{length}"
+
+    async def _look(self, stream: Stream, draft: Draft, attempt: Attempt) -> Last:
+        """Read the subject's last message, and the server's time in the same flight; fix the draft's slot by it."""
+        subject = draft.trigger.subject
+        if draft.fixed:
+            return await stream.last(subject)
+        reading = asyncio.ensure_future(stream.last(subject))
+        try:
+            unknown = await self._fix(stream, draft, attempt)
+            last = await reading
+        finally:
+            reading.cancel()
+            await asyncio.wait({reading})
+        if unknown:
+            draft.details.append(f"the clock of this host decides the slot: {unknown}")
+            draft.fix(None)
+        return last
+
+    async def _fix(self, stream: Stream, draft: Draft, attempt: Attempt) -> str:
+        """Fix the draft's slot by the server's clock. Return why that cannot be asked for, or an empty text.
+
+        A question that is not answered is asked a second time, in a new attempt. Raises a BrokerError or ConfigError.
+        """
+        try:
+            self._info = await stream.info()
+        except BrokerError as error:
+            unanswered = error.fact is Fact.NO_ANSWER and attempt.number > 1
+            if error.fact not in _NOT_TO_BE_HAD and not unanswered:
+                raise
+            return error.message
+        if self._info.reading is None:
+            return f"{stream.connection.server}: the server does not tell its time"
+        draft.fix(self._info.reading)
+        return ""
+
+    async def _look_again(self, stream: Stream, last: Last, lost: LostRace, draft: Draft) -> Last:
+        """Read again after a lost race: the subject's last message, or the one that the stream says is the last.
+
+        The two differ where the subject is mapped to another, by the account or by the stream: what is published to it
+        is stored under the other name, and that name's last message counts.
+        """
+        # Another run is ahead by a moment: what it stored may be readable a moment from now.
+        await asyncio.sleep(_RACE_WAIT)
+        again = await stream.last(last.subject)
+        if lost.seq is None or not again.permitted or lost.seq == (again.stored.seq if again.stored else 0):
+            return again
+        if lost.seq == 0:
+            return Last(last.subject, None)
+        named = await stream.at(lost.seq)
+        if named and named.subject != last.subject:
+            draft.details.append(f"{last.subject} is mapped: the stream stores it as {named.subject}")
+        return named or again
 
     def _already(self, trigger: Trigger, last: Last, connection: Connection) -> Receipt | None:
         """Return the receipt of a slot that needs nothing any more, or None."""
         if last.stored is None:
             return None
         slot = last.stored.slot(self._settings.every, self._settings.early)
-        if slot.start < trigger.slot.start:
+        duplicate = last.stored.msg_id == trigger.msg_id or slot == trigger.slot
+        if not duplicate and (slot is None or slot.start < trigger.slot.start):
             return None
         return Receipt(
-            outcome=Outcome.DUPLICATE if slot.start == trigger.slot.start else Outcome.SUPERSEDED,
+            outcome=Outcome.DUPLICATE if duplicate else Outcome.SUPERSEDED,
             stream=self._settings.stream,
             seq=last.stored.seq,
             guard="compare-and-set",
             server=str(connection.server),
+            later=None if duplicate else slot,
         )
 
     async def _store(self, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
+        headers = dict(trigger.headers)
         if trigger.force:
-            guard, headers = "none", dict(trigger.headers)
+            guard = "none"
         elif last.permitted:
-            guard, headers = (
-                "compare-and-set",
-                {**trigger.headers, EXPECTED_LAST: str(last.stored.seq if last.stored else 0)},
-            )
+            guard = "compare-and-set"
+            headers[EXPECTED_LAST] = str(last.stored.seq if last.stored else 0)
         else:
-            guard, headers = "msg-id", dict(trigger.headers)
+            guard = "msg-id"
         seq, duplicate = await stream.publish(trigger, headers, known=last.stored is not None)
-        warnings = () if trigger.force or last.stored else await stream.window_warning(self._settings.every)
         return Receipt(
             outcome=Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED,
             stream=self._settings.stream,
             seq=seq,
             guard=guard,
             server=str(stream.connection.server),
-            warnings=warnings,
+            warnings=() if trigger.force or last.stored else self._window_warning(),
+        )
+
+    def _window_warning(self) -> tuple[str, ...]:
+        """Return a warning if the duplicate window is shorter than a slot, where it decides.
+
+        It does without permission to read, and where nothing was there to read, as on streams whose messages go once
+        they are consumed. A window that is not known is not warned about.
+        """
+        window = self._info.duplicate_window if self._info else None
+        if window is None or window >= self._settings.every:
+            return ()
+        return (
+            f"the duplicate window of stream {self._settings.stream} is {format_duration(window)}, shorter than a slot "
+            f"({format_duration(self._settings.every)}); crypto-trigger setup --update makes it two slots long",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import threading
@@ -12,7 +13,8 @@ from contextlib import suppress
 async def resolve(host: str, port: int, patience: float) -> list[str]:
     """Return the addresses of a name, each of which gets its own try; an address is its own.
 
-    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does, or UnicodeError for no valid name.
+    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does or where no thread can be started, or
+    UnicodeError for no valid name.
     """
     try:
         ipaddress.ip_address(host.partition("%")[0])
@@ -52,5 +54,8 @@ def _look_up(host: str, port: int) -> asyncio.Future[list[str]]:
         with suppress(RuntimeError):  # the loop is gone: the run has ended without this answer
             loop.call_soon_threadsafe(settle, addresses, failure)
 
-    threading.Thread(target=work, daemon=True).start()
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
     return answer

@@ -7,11 +7,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import nats.js.errors
-
-from crypto_trigger.brokers.access import Access
-from crypto_trigger.brokers.connection import connect
-from crypto_trigger.brokers.faults import clean, passes
+from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import NANOSECONDS, Stream
 from crypto_trigger.errors import BrokerError, ConfigError, Unusable
 from crypto_trigger.values import Delivery, format_duration
@@ -19,6 +15,7 @@ from crypto_trigger.values import Delivery, format_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
 
 MAX_AGE = timedelta(days=7)
@@ -72,15 +69,13 @@ class SetUp:
         self._settings = settings
         self._replicas = replicas
         self._update = update
-        self._access = Access.from_settings(settings)
-        self._turn = 0
+        self._servers = Servers(settings)
 
-    async def __call__(self) -> Setup:
+    async def __call__(self, attempt: Attempt) -> Setup:
         """Make one attempt. Raises a BrokerError."""
         settings = self._settings
-        turn, self._turn = self._turn, self._turn + 1
-        async with connect(settings, self._access, turn) as connection:
-            stream = Stream(connection, settings, self._access)
+        async with self._servers.connect(attempt) as connection:
+            stream = Stream(connection, settings)
             wanted = _wanted(settings, self._replicas)
             server = str(connection.server)
             existing = await stream.config()
@@ -158,13 +153,12 @@ async def _change(stream: Stream, endpoint: str, config: Mapping[str, object]) -
     try:
         await stream.request(endpoint, config)
     except BrokerError as error:
-        cause = error.__cause__
-        if not isinstance(cause, nats.js.errors.APIError) or passes(cause):
+        if error.retryable or not error.said:
             raise
         hint = "change the setting that asks for it, or the stream with the nats CLI"
         raise Unusable(
-            f"{stream.connection.server}: JetStream refuses: {clean(cause.description or '')}", hint
-        ) from cause
+            f"{stream.connection.server}: JetStream refuses: {error.said}", hint, error.fact, error.said
+        ) from error
 
 
 def _nanoseconds(length: timedelta) -> int:

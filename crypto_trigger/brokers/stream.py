@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import nats.js.errors
-
-from crypto_trigger.brokers.faults import (
-    LOST_RACE,
-    NO_MESSAGE,
-    SETUP,
-    STREAM_NOT_FOUND,
-    Phase,
-    Violation,
-    api_error,
-    nobody_responds,
-)
-from crypto_trigger.errors import BrokerError, Denied, NoAck, Unavailable, Unusable
-from crypto_trigger.trigger import TIME, Stored, Trigger
-from crypto_trigger.values import format_duration
+from crypto_trigger.brokers.fault_table import Phase
+from crypto_trigger.brokers.faults import api_error
+from crypto_trigger.errors import BrokerError, Fact, NoAck, Unavailable, Unusable
+from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from crypto_trigger.brokers.access import Access
+    from nats.js.api import RawStreamMsg
+
     from crypto_trigger.brokers.connection import Connection
     from crypto_trigger.settings import Settings
 
@@ -36,30 +27,66 @@ NANOSECONDS = 10**9
 # ADR-22: a 503 may be a leader election; nats.go asks twice more, 250 ms apart.
 _NO_RESPONDERS_RETRIES = 2
 _NO_RESPONDERS_WAIT = 0.25
+# Below it nats-server does not hold to Nats-Expected-Last-Subject-Sequence in every case, or knows no such reading.
+LEAST_VERSION = (2, 9)
 
 
 class Last(NamedTuple):
-    """What reading the subject's last message gave: the message if there is one, and whether reading is permitted."""
+    """What reading the subject's last message gave: the message if there is one, and whether reading is permitted.
 
+    `subject` is the one it is stored under, which is another than the one published to where that is mapped.
+    """
+
+    subject: str
     stored: Stored | None
     permitted: bool = True
 
 
+class Info(NamedTuple):
+    """What the server says of the stream: its configuration, and its own clock if it tells that (2.10 and later)."""
+
+    config: Mapping[str, Any]
+    reading: Reading | None
+
+    @property
+    def duplicate_window(self) -> timedelta | None:
+        """The stream's duplicate window, or None if it is not known."""
+        window = self.config.get("duplicate_window")
+        try:
+            return timedelta(seconds=window / NANOSECONDS) if isinstance(window, int) else None
+        except OverflowError:
+            return None
+
+
 class LostRace(Exception):
-    """Another message was stored on the subject between our reading and our publishing."""
+    """The subject's last message is not the one that was expected; `seq` is the sequence of the one that is, if known.
+
+    Either another message was stored between our reading and our publishing, or the subject is mapped to another.
+    """
+
+    def __init__(self, seq: int | None) -> None:
+        super().__init__(seq)
+        self.seq = seq
 
 
 class Stream:
     """The stream seen over one connection."""
 
-    def __init__(self, connection: Connection, settings: Settings, access: Access) -> None:
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        """Take a connection. Raises Unusable where the server is older than 2.9."""
         self.connection = connection
         self._name = settings.stream
-        # nats-py's own timeouts stay behind ours, which `ask` keeps.
-        self._patience = access.timeout + 1
         self._domain = settings.js_domain
         self._prefix = f"$JS.{self._domain}.API" if self._domain else "$JS.API"
-        self._js = connection.client.jetstream(prefix=self._prefix, timeout=self._patience)
+        self._js = connection.client.jetstream(prefix=self._prefix, timeout=connection.patience)
+        version = connection.version
+        if version and version < LEAST_VERSION:
+            raise Unusable(
+                f"{connection.server}: this is nats-server {version[0]}.{version[1]}; one trigger per slot needs "
+                f"{LEAST_VERSION[0]}.{LEAST_VERSION[1]} or later",
+                "update the server, or set CRYPTO_TRIGGER_DELIVERY=core",
+                Fact.SERVER_TOO_OLD,
+            )
 
     async def last(self, subject: str) -> Last:
         """Read the last message on `subject`. Raises a BrokerError, Unusable where there is no stream."""
@@ -67,17 +94,33 @@ class Stream:
         try:
             message = await self._patiently(lambda: self._js.get_last_msg(self._name, subject), api)
         except BrokerError as error:
-            cause = error.__cause__
-            if isinstance(cause, nats.js.errors.APIError) and cause.err_code == NO_MESSAGE:
-                return Last(None)
-            if isinstance(error, Denied) and isinstance(cause, Violation) and api.lower() in str(cause).lower():
-                return Last(None, permitted=False)
-            raise self._named(error) from cause
+            match error.fact:
+                case Fact.NO_MESSAGE:
+                    return Last(subject, None)
+                case Fact.NO_PERMISSION:
+                    return Last(subject, None, permitted=False)
+                case _:
+                    raise
+        return Last(subject, self._stored(message))
+
+    async def at(self, seq: int) -> Last | None:
+        """Read the message of that sequence, or return None if it is gone. Raises a BrokerError."""
+        api = f"{self._prefix}.STREAM.MSG.GET.{self._name}"
+        try:
+            message = await self._patiently(lambda: self._js.get_msg(self._name, seq), api)
+        except BrokerError as error:
+            if error.fact is Fact.NO_MESSAGE:
+                return None
+            raise
+        return Last(message.subject or "", self._stored(message))
+
+    def _stored(self, message: RawStreamMsg) -> Stored:
         if message.seq is None or message.time is None:
-            raise Unavailable(f"{self.connection.server}: the answer to reading {self._name} has no sequence or time")
-        time = (message.headers or {}).get(TIME)
-        # What is not ASCII comes as an email.header.Header.
-        return Last(Stored(message.seq, message.time, None if time is None else str(time)))
+            raise Unavailable(
+                f"{self.connection.server}: the answer to reading {self._name} has no sequence or time",
+                fact=Fact.NOT_JETSTREAM,
+            )
+        return Stored.with_headers(message.seq, message.time, message.headers)
 
     async def publish(self, trigger: Trigger, headers: dict[str, str], *, known: bool) -> tuple[int, bool]:
         """Publish and return the sequence and whether the server calls it a duplicate.
@@ -85,34 +128,56 @@ class Stream:
         `known` says that the stream is known to hold messages of this subject. Raises LostRace or a BrokerError.
         """
         request = self._js.publish(
-            trigger.subject, trigger.payload, timeout=self._patience, stream=self._name, headers=headers
+            trigger.subject, trigger.payload, timeout=self.connection.patience, stream=self._name, headers=headers
         )
         try:
             ack = await self.connection.ask(request, trigger.subject, Phase.PUBLISH)
         except BrokerError as error:
-            cause = error.__cause__
-            if isinstance(cause, nats.js.errors.APIError) and cause.err_code in LOST_RACE:
-                raise LostRace from error
-            if isinstance(cause, nats.js.errors.NoStreamResponseError) and not known:
-                raise await self._why_no_stream(trigger.subject, error) from cause
-            raise self._named(error) from cause
-        if ack.stream != self._name or not isinstance(ack.seq, int) or ack.seq < 1:
+            match error.fact:
+                case Fact.OTHER_MESSAGE_FIRST if not error.perhaps:
+                    raise LostRace(_sequence(error.said)) from error
+                case Fact.NO_STREAM_ANSWERS if not known:
+                    raise await self._why_no_stream(trigger.subject, error) from error.__cause__
+                case _:
+                    raise
+        # `True` is an int to Python, and no sequence.
+        if ack.stream != self._name or type(ack.seq) is not int or ack.seq < 1:
             raise NoAck(
                 f"{self.connection.server}: what answers on {trigger.subject} is not the stream {self._name}",
                 "does another service listen on the subject?",
+                Fact.WRONG_ACKNOWLEDGEMENT,
+            )
+        if self._domain and ack.domain != self._domain:
+            named = f"of JetStream domain {ack.domain}" if ack.domain else "of no JetStream domain"
+            raise NoAck(
+                f"{self.connection.server}: the acknowledgement is {named}, not of {self._domain}",
+                f"a stream {self._name} of another domain takes {trigger.subject}, too: let only one of them take it",
+                Fact.WRONG_ACKNOWLEDGEMENT,
             )
         return ack.seq, bool(ack.duplicate)
+
+    async def info(self) -> Info:
+        """Ask for the stream's configuration and the server's time. Raises a BrokerError, Unusable without stream."""
+        asked = datetime.now(UTC)
+        answer = await self.request(f"STREAM.INFO.{self._name}", {})
+        answered = datetime.now(UTC)
+        config = answer.get("config")
+        if not isinstance(config, dict):
+            raise Unavailable(
+                f"{self.connection.server}: the answer about stream {self._name} has no configuration",
+                fact=Fact.NOT_JETSTREAM,
+            )
+        server = _parse_time(answer.get("ts"))
+        return Info(config, Reading(server, asked, answered) if server else None)
 
     async def config(self) -> dict[str, Any] | None:
         """Return the stream's configuration as the server gives it, or None if there is no stream."""
         try:
-            config: dict[str, Any] = (await self.request(f"STREAM.INFO.{self._name}", {}))["config"]
+            return dict((await self.info()).config)
         except Unusable as error:
-            cause = error.__cause__
-            if isinstance(cause, nats.js.errors.APIError) and cause.err_code == STREAM_NOT_FOUND:
+            if error.fact is Fact.NO_STREAM:
                 return None
             raise
-        return config
 
     async def request(self, endpoint: str, body: Mapping[str, object]) -> dict[str, Any]:
         """Ask the JetStream API and return its answer as the server wrote it.
@@ -122,7 +187,9 @@ class Stream:
         subject = f"{self._prefix}.{endpoint}"
 
         async def ask() -> dict[str, Any]:
-            answer = await self.connection.client.request(subject, json.dumps(body).encode(), timeout=self._patience)
+            answer = await self.connection.client.request(
+                subject, json.dumps(body).encode(), timeout=self.connection.patience
+            )
             if error := api_error(answer.data):
                 raise error
             content: dict[str, Any] = json.loads(answer.data)
@@ -130,67 +197,62 @@ class Stream:
 
         return await self._patiently(ask, subject)
 
-    async def window_warning(self, every: timedelta) -> tuple[str, ...]:
-        """Return a warning if the duplicate window is shorter than a slot; what cannot be learnt is not warned about.
-
-        Asked only where the window matters: without permission to read, and where nothing was there to read, as on
-        streams that let go of messages once they are consumed. Not even the end of our time is passed on: the message
-        is acknowledged by now, and this must not change it.
-        """
-        try:
-            config = await self.config() or {}
-            window = timedelta(seconds=config["duplicate_window"] / NANOSECONDS)
-        except (BrokerError, TypeError, LookupError, OverflowError, asyncio.CancelledError):
-            return ()
-        if window >= every:
-            return ()
-        warning = (
-            f"the duplicate window of stream {self._name} is {format_duration(window)}, shorter than a slot "
-            f"({format_duration(every)}); mend it with: crypto-trigger setup --update"
-        )
-        return (warning,)
-
     async def _patiently(self, request: Callable[[], Coroutine[Any, Any, T]], subject: str) -> T:
         """Ask, and ask again where nobody responds: only when that stays so is JetStream off."""
         for _ in range(_NO_RESPONDERS_RETRIES):
             try:
                 return await self.connection.ask(request(), subject, Phase.ASK)
             except BrokerError as error:
-                if not nobody_responds(error.__cause__):
+                if error.fact is not Fact.NO_RESPONDERS:
                     raise
             await asyncio.sleep(_NO_RESPONDERS_WAIT)
         try:
             return await self.connection.ask(request(), subject, Phase.ASK)
-        except Unusable as error:
+        except BrokerError as error:
+            if error.fact is not Fact.NO_RESPONDERS:
+                raise
             server = self.connection.server
-            if nobody_responds(error.__cause__) and self.connection.leaving:
-                raise Unavailable(f"{server}: the server is shutting down (lame duck mode)") from error
-            if nobody_responds(error.__cause__) and self._domain:
+            if self.connection.leaving:
+                raise Unavailable(
+                    f"{server}: the server is shutting down (lame duck mode)", fact=Fact.JETSTREAM_BUSY
+                ) from error
+            if self._domain:
                 raise Unavailable(
                     f"{server}: JetStream domain {self._domain} does not answer",
                     "check NATS_JS_DOMAIN, and the leaf node connection to it",
+                    Fact.JETSTREAM_BUSY,
                 ) from error
             raise
 
+    async def taking(self, subject: str) -> list[str]:
+        """Return the names of the streams that take messages of `subject`. Raises a BrokerError."""
+        answer = await self.request("STREAM.NAMES", {"subject": subject})
+        return [name for name in answer.get("streams") or [] if isinstance(name, str)]
+
     async def _why_no_stream(self, subject: str, error: BrokerError) -> BrokerError:
         """Find out whether no stream takes the subject, which is for good, or its leader is missing, which passes."""
-        api = f"{self._prefix}.STREAM.NAMES"
         try:
-            await self.connection.ask(self._js.find_stream_name_by_subject(subject), api, Phase.ASK)
+            if await self.taking(subject):
+                return error
         except BrokerError as failure:
-            cause = failure.__cause__
-            if isinstance(cause, nats.js.errors.NotFoundError):
-                return Unusable(
-                    f"{self.connection.server}: no stream takes the subject {subject}",
-                    "let crypto-trigger setup create one, or add the subject with: crypto-trigger setup --update",
-                )
-            if isinstance(failure, Unusable):
-                return failure
-        return error
+            return failure if isinstance(failure, Unusable) else error
+        return Unusable(
+            f"{self.connection.server}: no stream takes the subject {subject}",
+            "let crypto-trigger setup create one, or add the subject with: crypto-trigger setup --update",
+            Fact.NO_STREAM,
+        )
 
-    def _named(self, error: BrokerError) -> BrokerError:
-        """Return the error with the stream's name where it is the stream that is missing."""
-        cause = error.__cause__
-        if isinstance(cause, nats.js.errors.APIError) and cause.err_code == STREAM_NOT_FOUND:
-            return Unusable(f"{self.connection.server}: there is no stream {self._name}", SETUP)
-        return error
+
+def _sequence(said: str) -> int | None:
+    """Return the sequence in the server's text `wrong last sequence: 7` (err_code 10071), if it is there."""
+    found = re.search(r"wrong last sequence: ([0-9]{1,20})", said)
+    return int(found[1]) if found else None
+
+
+def _parse_time(text: object) -> datetime | None:
+    """Return the moment of a JSON answer, RFC 3339 with nanoseconds, or None if it is none since 1970."""
+    try:
+        moment = datetime.fromisoformat(str(text)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.timestamp() >= 0 else None

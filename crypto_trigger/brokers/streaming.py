@@ -11,9 +11,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from crypto_trigger.brokers.access import Access
-from crypto_trigger.brokers.connection import connect
-from crypto_trigger.brokers.faults import UNKNOWN_CLIENT, Phase, Refusal
+from crypto_trigger.brokers.fault_table import Phase, Refusal
+from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.streaming_wire import (
     CloseRequest,
     CloseResponse,
@@ -24,7 +23,7 @@ from crypto_trigger.brokers.streaming_wire import (
     PubAck,
     PubMsg,
 )
-from crypto_trigger.errors import BrokerError, NoAck, Outcome, Unavailable
+from crypto_trigger.errors import BrokerError, Fact, Outcome, Unavailable
 from crypto_trigger.trigger import Receipt, Trigger
 from crypto_trigger.values import subject
 
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from crypto_trigger.brokers.connection import Connection
+    from crypto_trigger.draft import Draft
+    from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
 
 M = TypeVar("M", bound=Message)
@@ -48,27 +49,23 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         """Prepare credentials and certificates. Raises ConfigError where they do not fit."""
         self._settings = settings
-        self._access = Access.from_settings(settings)
+        self._servers = Servers(settings)
         self._client_id = settings.client_id + ("" if settings.client_id_exact else f"-{os.urandom(4).hex()}")
-        self._turn = 0
         self._forgotten = False
 
-    async def publish(self, trigger: Trigger, on_wire: Callable[[bool], None]) -> Receipt:
-        """Make one attempt; `on_wire` is told True before the message may leave, False once it is known not stored.
-
-        Raises a BrokerError: NoAck where the message may be stored, any other where it certainly is not.
-        """
-        turn, self._turn = self._turn, self._turn + 1
-        async with connect(self._settings, self._access, turn) as connection:
-            client = Client(connection, self._client_id, self._access.timeout)
+    async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
+        """Make one attempt, as `delivery.Publisher` says."""
+        async with self._servers.connect(attempt) as connection:
+            trigger = draft.fix(None)
+            client = Client(connection, self._client_id)
             await client.register(f"{self._settings.discover_prefix}.{self._settings.cluster_id}")
-            on_wire(True)
+            attempt.sent = True
             try:
                 await client.publish(trigger)
             except BrokerError as error:
-                on_wire(isinstance(error, NoAck))
-                if UNKNOWN_CLIENT in str(error.__cause__):
-                    # The ID may be another process's by now, and leaving goes by the ID alone.
+                attempt.sent = error.perhaps
+                if error.fact is Fact.CLIENT_UNKNOWN:
+                    # The ID may be another process's by now, and the server closes a registration by the ID alone.
                     raise self._register_again(error) from error.__cause__
                 await client.leave()
                 raise
@@ -93,18 +90,20 @@ class Publisher:
         if self._forgotten:
             return error
         self._forgotten = True
-        return Unavailable(error.message, error.hint)
+        return Unavailable(error.message, error.hint, error.fact, error.said)
+
+    def again(self) -> str:
+        """Return what running again means for a trigger that may be stored, as a hint."""
+        return "running it again may store it twice"
 
 
 class Client:
     """Our registration with the streaming server, over one connection."""
 
-    def __init__(self, connection: Connection, client_id: str, timeout: float) -> None:
+    def __init__(self, connection: Connection, client_id: str) -> None:
         self._connection = connection
         self._client_id = client_id
         self._conn_id = os.urandom(11).hex().encode()
-        # nats-py's own timeout stays behind ours, which `ask` keeps.
-        self._patience = timeout + 1
         self._publish_prefix = ""
         self._close_requests = ""
 
@@ -172,7 +171,11 @@ class Client:
             problem = error.message
         except (TimeoutError, asyncio.CancelledError):
             problem = "no answer in time"
-        return (f"NATS Streaming did not strike client {self._client_id} off: {problem}",) if problem else ()
+        return (
+            (f"NATS Streaming has not closed the registration of client {self._client_id}: {problem}",)
+            if problem
+            else ()
+        )
 
     async def leave_word(self) -> None:
         """Send word that the registration is given up, and await nothing. Raises nothing."""
@@ -185,7 +188,7 @@ class Client:
         """Return the answer to a request, checked. Raises a BrokerError."""
 
         async def ask() -> M:
-            message = await self._connection.client.request(to, request.encode(), timeout=self._patience)
+            message = await self._connection.client.request(to, request.encode(), timeout=self._connection.patience)
             answer = kind.decode(message.data)
             check(answer)
             return answer

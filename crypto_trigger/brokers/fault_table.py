@@ -1,0 +1,374 @@
+"""The table of faults: what nats-py raises and what servers say, and the error of ours that each means.
+
+`docs/faults.md` shows it to users, and a test holds the page equal to it.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from enum import Flag, auto
+from typing import NamedTuple
+
+import nats.errors
+import nats.js.errors
+
+from crypto_trigger.errors import BadPeer, BrokerError, Denied, Fact, NoAck, Rejected, Unavailable, Unusable
+
+
+class Phase(Flag):
+    """How far an attempt has come when it fails: the same exception means different things."""
+
+    CONNECT = auto()
+    ASK = auto()
+    # NATS Streaming is asked to register us as its client.
+    JOIN = auto()
+    PUBLISH = auto()
+    # The message has left, and the server is asked whether it has processed it.
+    CONFIRM = auto()
+    BEFORE = CONNECT | ASK | JOIN
+    SENT = PUBLISH | CONFIRM
+    ANY = BEFORE | SENT
+
+
+class ConnectionLost(Exception):
+    """The connection ended during a request; the text is what the server said before, if anything."""
+
+
+class Violation(Exception):
+    """The server refused a subject of ours: the text is the server's."""
+
+
+class Refusal(Exception):
+    """NATS Streaming answered with an error: the text is the server's."""
+
+
+class Rule(NamedTuple):
+    """One row: exceptions, parts of their texts, and the phases it counts in; the error and the fact it means.
+
+    It fits an exception of one of the classes whose text holds one of `texts` (in any case; none: any text). A row that
+    counts while publishing or after states that the message was certainly not stored, unless it means NoAck. In `says`
+    and `hint` names in braces are replaced (`faults.explain`); `says` that is empty, or ends in a colon, is followed by
+    the exception's own text.
+    """
+
+    phase: Phase
+    exceptions: tuple[type[Exception], ...]
+    texts: tuple[str, ...]
+    error: type[BrokerError]
+    fact: Fact
+    says: str
+    hint: str = ""
+
+
+_PORT = "is this the server's client port?"
+_TLS = "check NATS_CA and the server's certificate"
+_CLIENT_CERT = "check NATS_CERT and NATS_KEY"
+_INBOX = "allow subscribing to the inbox, or set NATS_INBOX_PREFIX"
+_SERVICE = "does another service listen on the subject?"
+# What nats-py's parsers let out when the other side speaks something else.
+_NONSENSE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+_CLIENT = (nats.errors.Error, ConnectionLost)
+
+# The first row that fits counts.
+RULES = (
+    # TLS
+    Rule(
+        Phase.CONNECT,
+        (ssl.SSLCertVerificationError,),
+        (),
+        BadPeer,
+        Fact.CERTIFICATE_NOT_TRUSTED,
+        "the server's certificate does not verify: ",
+        _TLS,
+    ),
+    Rule(
+        Phase.BEFORE,
+        (ssl.SSLError,),
+        ("certificate_required",),
+        Denied,
+        Fact.CLIENT_CERTIFICATE_REQUIRED,
+        "the server requires a client certificate",
+        "set NATS_CERT and NATS_KEY",
+    ),
+    Rule(
+        Phase.BEFORE,
+        (ssl.SSLError,),
+        ("alert_unknown_ca", "alert_bad_certificate", "alert_certificate"),
+        Denied,
+        Fact.CLIENT_CERTIFICATE_REFUSED,
+        "the server refuses the client certificate",
+        _CLIENT_CERT,
+    ),
+    Rule(
+        Phase.CONNECT,
+        (ssl.SSLError,),
+        ("wrong_version_number", "record_layer_failure", "record layer failure"),
+        BadPeer,
+        Fact.TLS_FAILED,
+        "what the server sends is not TLS",
+        "check NATS_TLS_FIRST: it is for servers with handshake_first alone",
+    ),
+    Rule(Phase.CONNECT, (ssl.SSLError,), (), BadPeer, Fact.TLS_FAILED, "TLS failed: ", _TLS),
+    # Connecting
+    Rule(
+        Phase.BEFORE,
+        _CLIENT,
+        # "authorization failed" is nats-py's text for a violation that comes after the handshake.
+        ("authorization violation", "authorization failed"),
+        Denied,
+        Fact.CREDENTIALS_REFUSED,
+        "the server refuses {who}",
+        "{check}",
+    ),
+    Rule(
+        Phase.BEFORE,
+        _CLIENT,
+        ("authentication expired",),
+        Denied,
+        Fact.CREDENTIALS_REFUSED,
+        "the server says that its credentials have expired: {who}",
+        "{check}",
+    ),
+    Rule(
+        Phase.BEFORE,
+        _CLIENT,
+        ("authentication revoked",),
+        Denied,
+        Fact.CREDENTIALS_REFUSED,
+        "the server says that its credentials are revoked: {who}",
+        "{check}",
+    ),
+    Rule(
+        Phase.CONNECT,
+        (nats.errors.Error,),
+        ("route port", "leaf node port", "gateway port"),
+        BadPeer,
+        Fact.WRONG_PORT,
+        "this is a port for other servers: ",
+        _PORT,
+    ),
+    Rule(
+        Phase.CONNECT,
+        (nats.errors.Error,),
+        ("tls required",),
+        BadPeer,
+        Fact.TLS_REQUIRED,
+        "the server requires TLS",
+        "write tls:// in NATS_URL",
+    ),
+    Rule(
+        Phase.CONNECT,
+        (nats.errors.Error,),
+        ("json parse error",),
+        BadPeer,
+        Fact.NOT_NATS,
+        "it does not greet like a NATS server",
+        _PORT,
+    ),
+    Rule(
+        Phase.CONNECT,
+        (ConnectionRefusedError,),
+        (),
+        Unavailable,
+        Fact.CONNECTION_REFUSED,
+        "connection refused",
+        "is the server running?",
+    ),
+    Rule(Phase.CONNECT, (socket.gaierror,), (), Unavailable, Fact.NAME_NOT_FOUND, "", "is the host name right?"),
+    Rule(
+        Phase.CONNECT,
+        (TimeoutError,),
+        (),
+        Unavailable,
+        Fact.NO_ANSWER,
+        "no answer within the timeout",
+        "is the address right? If the server wants TLS first, set NATS_TLS_FIRST=true",
+    ),
+    # Permissions
+    Rule(
+        Phase.ANY,
+        (Violation,),
+        ("permissions violation for publish",),
+        Denied,
+        Fact.NO_PERMISSION,
+        "no permission to publish to {subject} for {who}",
+        "grant it on the server",
+    ),
+    Rule(
+        Phase.BEFORE,
+        (Violation,),
+        ("permissions violation for subscription",),
+        Denied,
+        Fact.NO_INBOX,
+        "no permission to receive answers for {who}",
+        _INBOX,
+    ),
+    Rule(
+        Phase.SENT,
+        (Violation,),
+        ("permissions violation for subscription",),
+        NoAck,
+        Fact.NO_INBOX,
+        "no permission to receive the acknowledgement for {who}",
+        _INBOX,
+    ),
+    # Limits of the server
+    Rule(
+        Phase.ANY,
+        (ConnectionLost, nats.errors.MaxPayloadError),
+        ("maximum payload",),
+        Rejected,
+        Fact.MESSAGE_TOO_LARGE,
+        "the message is larger than the server takes",
+        "raise max_payload on the server, or for this user",
+    ),
+    Rule(
+        Phase.BEFORE,
+        _CLIENT,
+        ("maximum control line exceeded",),
+        Unusable,
+        Fact.SUBJECT_REFUSED,
+        "a name or a credential is longer than the server takes",
+        "shorten it, or raise max_control_line on the server",
+    ),
+    Rule(
+        Phase.SENT,
+        (ConnectionLost,),
+        ("maximum control line exceeded",),
+        Rejected,
+        Fact.SUBJECT_REFUSED,
+        "the subject is longer than the server takes",
+        "shorten it, or raise max_control_line on the server",
+    ),
+    Rule(
+        Phase.SENT,
+        (ConnectionLost,),
+        ("invalid publish subject",),
+        Rejected,
+        Fact.SUBJECT_REFUSED,
+        "the server refuses the subject {subject}",
+        "set CRYPTO_TRIGGER_SUBJECT to another",
+    ),
+    # The end of the connection
+    Rule(Phase.BEFORE, (ConnectionLost,), (), Unavailable, Fact.CONNECTION_LOST, "the connection ended: "),
+    Rule(
+        Phase.SENT,
+        (ConnectionLost,),
+        (),
+        NoAck,
+        Fact.CONNECTION_LOST,
+        "the connection ended before the acknowledgement: ",
+    ),
+    Rule(
+        Phase.PUBLISH,
+        (nats.errors.ConnectionClosedError,),
+        (),
+        Unavailable,
+        Fact.CONNECTION_LOST,
+        "the connection ended before the message was sent",
+    ),
+    # JetStream
+    Rule(
+        Phase.ASK,
+        # nats-py's JetStream calls raise the second for the server's 503.
+        (nats.errors.NoRespondersError, nats.js.errors.ServiceUnavailableError),
+        (),
+        Unusable,
+        Fact.NO_RESPONDERS,
+        "JetStream is off",
+        "start the server with JetStream: nats-server -js",
+    ),
+    Rule(Phase.ASK, (TimeoutError,), (), Unavailable, Fact.NO_ANSWER, "no answer from JetStream within the timeout"),
+    Rule(Phase.ASK, _NONSENSE, (), BadPeer, Fact.NOT_JETSTREAM, "the answer is not JetStream's", _SERVICE),
+    Rule(
+        Phase.PUBLISH,
+        (nats.js.errors.NoStreamResponseError,),
+        (),
+        Unavailable,
+        Fact.NO_STREAM_ANSWERS,
+        "no stream answers on {subject}",
+        "is its leader being elected?",
+    ),
+    Rule(
+        Phase.PUBLISH,
+        (nats.errors.NoRespondersError,),
+        (),
+        Unavailable,
+        Fact.NO_STREAM_ANSWERS,
+        "nobody takes messages on {subject}",
+    ),
+    Rule(Phase.SENT, (TimeoutError,), (), NoAck, Fact.NOT_ACKNOWLEDGED, "no acknowledgement within the timeout"),
+    # NATS Streaming
+    Rule(
+        Phase.JOIN,
+        (nats.errors.NoRespondersError,),
+        (),
+        Unavailable,
+        Fact.NO_CLUSTER,
+        "no server of the NATS Streaming cluster {cluster} answers",
+        "is it running, and is NATS_CLUSTER_ID its cluster?",
+    ),
+    Rule(
+        Phase.JOIN,
+        (TimeoutError,),
+        (),
+        Unavailable,
+        Fact.NO_ANSWER,
+        "no answer from the NATS Streaming cluster {cluster} within the timeout",
+        "is NATS_CLUSTER_ID its cluster?",
+    ),
+    Rule(
+        Phase.JOIN,
+        (Refusal,),
+        ("clientid already registered",),
+        Unavailable,
+        Fact.CLIENT_ID_TAKEN,
+        "the client ID is taken",
+        "another client holds it: stop that one, or set CRYPTO_TRIGGER_CLIENT_ID_EXACT=false",
+    ),
+    Rule(
+        Phase.JOIN,
+        (Refusal,),
+        ("invalid clientid",),
+        Unusable,
+        Fact.CLIENT_REFUSED,
+        "the server refuses the client ID",
+        "NATS_CLIENT_ID may hold letters, digits, - and _",
+    ),
+    Rule(Phase.JOIN, (Refusal,), (), Rejected, Fact.CLIENT_REFUSED, "NATS Streaming refuses this client: "),
+    Rule(Phase.JOIN, _NONSENSE, (), BadPeer, Fact.NOT_NATS, "the answer is not NATS Streaming's", _SERVICE),
+    Rule(
+        Phase.PUBLISH,
+        (Refusal,),
+        # One text for a message that the server cannot read and for a client that it does not know, or no longer.
+        ("invalid publish request",),
+        Rejected,
+        Fact.CLIENT_UNKNOWN,
+        "NATS Streaming refuses the message: ",
+    ),
+    Rule(
+        Phase.PUBLISH,
+        (Refusal,),
+        ("too many channels", "rejecting channel"),
+        Rejected,
+        Fact.CHANNEL_REFUSED,
+        "NATS Streaming refuses the channel {subject}: ",
+        "set CRYPTO_TRIGGER_SUBJECT to another, or change the server's limits",
+    ),
+    Rule(
+        Phase.PUBLISH,
+        (Refusal,),
+        ("channel is being deleted", "node is not the leader", "leadership transfer in progress"),
+        Unavailable,
+        Fact.STREAMING_BUSY,
+        "NATS Streaming takes no messages now: ",
+    ),
+    # Any other error may come after the storing: of the disk, or of a server that was the leader until then.
+    Rule(Phase.PUBLISH, (Refusal,), (), NoAck, Fact.SERVER_ERROR, "NATS Streaming answers: "),
+    # All the rest
+    Rule(Phase.BEFORE, (OSError, nats.errors.Error), (), Unavailable, Fact.SYSTEM_ERROR, ""),
+    Rule(Phase.SENT, (OSError, nats.errors.Error), (), NoAck, Fact.SYSTEM_ERROR, ""),
+    Rule(Phase.CONNECT, _NONSENSE, (), BadPeer, Fact.NOT_NATS, "it does not greet like a NATS server", _PORT),
+    Rule(Phase.PUBLISH, _NONSENSE, (), NoAck, Fact.WRONG_ACKNOWLEDGEMENT, "the answer is not a PubAck", _SERVICE),
+)

@@ -1,0 +1,59 @@
+"""Tell why a handshake failed where nats-py's error does not, by reading the greeting once more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+
+import nats.errors
+
+from crypto_trigger.errors import BadPeer, BrokerError, Fact, Unavailable
+
+# nats-py's limit, and far above what servers send.
+_LONGEST_GREETING = 32768
+
+
+async def look_closer(error: BrokerError, where: str, address: str, port: int, patience: float) -> BrokerError:
+    """Return the error that a failed handshake means: a greeting that was cut off passes, one that is not NATS does not.
+
+    nats-py raises the same for both. `where` names the server, `patience` is in seconds.
+    """
+    cause = error.__cause__
+    unread = isinstance(cause, nats.errors.Error) and any(
+        text in str(cause) for text in ("empty response", "json parse error")
+    )
+    # Its own kind, no other: what nats-py lets out for a line that ends too early.
+    if not unread and type(cause) is not ValueError:
+        return error
+    seen = b""
+    with suppress(OSError, TimeoutError):
+        async with asyncio.timeout(patience):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                while b"\n" not in seen and len(seen) < _LONGEST_GREETING and (more := await reader.read(4096)):
+                    seen += more
+            finally:
+                writer.close()
+    line, whole, _ = seen.partition(b"\n")
+    ended = whole or len(seen) >= _LONGEST_GREETING
+    if not b"INFO ".startswith(line[:5]) or (ended and not _is_object(line[5:])):
+        return BadPeer(
+            f"{where}: it does not greet like a NATS server", "is this the server's client port?", Fact.NOT_NATS
+        )
+    if line:
+        return Unavailable(
+            f"{where}: the connection was closed in the middle of the handshake", fact=Fact.CONNECTION_LOST
+        )
+    return Unavailable(
+        f"{where}: the connection was closed before a greeting",
+        "if the server wants TLS first, set NATS_TLS_FIRST=true",
+        Fact.CONNECTION_LOST,
+    )
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False

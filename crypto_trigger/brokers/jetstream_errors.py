@@ -1,0 +1,72 @@
+"""The table of JetStream's errors: what each `err_code` of an answer means.
+
+`docs/faults.md` shows it to users, and a test holds the page equal to it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from crypto_trigger.errors import BrokerError, Fact, NoAck, Rejected, Unavailable, Unusable
+
+
+class ApiRule(NamedTuple):
+    """One row: the `err_code` of a JetStream answer (nats-server, `server/errors.json`) and the error it means."""
+
+    err_code: int
+    error: type[BrokerError]
+    fact: Fact
+    says: str
+    hint: str = ""
+
+
+API_RULES = (
+    ApiRule(
+        10002, Rejected, Fact.STORAGE_FULL, "the account's storage is full", "raise its limits, or remove messages"
+    ),
+    ApiRule(10008, Unavailable, Fact.JETSTREAM_BUSY, "JetStream has no leader now"),
+    ApiRule(10023, Unavailable, Fact.JETSTREAM_BUSY, "the server is out of resources"),
+    ApiRule(10035, Unusable, Fact.JETSTREAM_OFF, "the server does not know the account"),
+    ApiRule(10037, Rejected, Fact.NO_MESSAGE, "there is no such message in stream {stream}"),
+    ApiRule(10039, Unusable, Fact.JETSTREAM_OFF, "JetStream is off for this account", "enable it for the account"),
+    ApiRule(10047, Rejected, Fact.STORAGE_FULL, "the server's storage is full", "make room, or raise its limits"),
+    ApiRule(
+        10054,
+        Rejected,
+        Fact.MESSAGE_TOO_LARGE,
+        "the message is larger than stream {stream} takes",
+        "raise its max_msg_size",
+    ),
+    ApiRule(10059, Unusable, Fact.NO_STREAM, "there is no stream {stream}", "create it with: {setup}"),
+    ApiRule(
+        10060,
+        Rejected,
+        Fact.STREAM_REFUSES,
+        "another stream takes {subject}",
+        "name it in CRYPTO_TRIGGER_STREAM, or choose another subject",
+    ),
+    ApiRule(10071, Unavailable, Fact.OTHER_MESSAGE_FIRST, "other messages kept coming first on {subject}"),
+    ApiRule(
+        10076, Unusable, Fact.JETSTREAM_OFF, "JetStream is off", "start the server with JetStream: nats-server -js"
+    ),
+    ApiRule(
+        10077,
+        Rejected,
+        Fact.STORAGE_FULL,
+        "stream {stream} is full, and set to discard new messages",
+        "raise its limits, or let it discard old messages",
+    ),
+    ApiRule(
+        10109,
+        Rejected,
+        Fact.STREAM_REFUSES,
+        "stream {stream} is sealed: it takes no message any more",
+        "choose another stream with CRYPTO_TRIGGER_STREAM, and create it with: crypto-trigger setup",
+    ),
+    ApiRule(10118, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline"),
+    ApiRule(10158, NoAck, Fact.OTHER_MESSAGE_FIRST, "the same trigger is being stored at this moment"),
+    ApiRule(10163, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is catching up"),
+    ApiRule(10164, Unavailable, Fact.OTHER_MESSAGE_FIRST, "other messages kept coming first on {subject}"),
+    ApiRule(10167, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} has too many requests"),
+    ApiRule(10194, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline"),
+)

@@ -1,0 +1,122 @@
+"""The servers of the list: connect to the first that takes us, with a share of the time for each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from crypto_trigger.brokers.access import Access
+from crypto_trigger.brokers.connection import Connection
+from crypto_trigger.brokers.fault_table import Phase
+from crypto_trigger.brokers.faults import explain
+from crypto_trigger.brokers.greeting import look_closer
+from crypto_trigger.brokers.resolver import resolve
+from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from crypto_trigger.retry import Attempt
+    from crypto_trigger.settings import Settings
+    from crypto_trigger.values import Server
+
+
+class Servers:
+    """The servers that are set, and the credentials and certificates to connect with."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load certificates and keys. Raises ConfigError where they do not fit."""
+        self.settings = settings
+        self.access = Access.from_settings(settings)
+
+    @asynccontextmanager
+    async def connect(self, attempt: Attempt) -> AsyncIterator[Connection]:
+        """Yield a connection to the first server that takes it; each attempt begins with the next one of the list.
+
+        Raises a BrokerError: one worth retrying if that holds for any of the servers, else the first one's.
+        """
+        _silence_libraries()
+        failures: list[BrokerError] = []
+        servers = self.settings.servers
+        first = (attempt.number - 1) % len(servers)
+        for position, server in enumerate(servers[first:] + servers[:first]):
+            names = self._names(server)
+            servers_left = len(servers) - position
+            try:
+                addresses = await self._addresses(server, self._patience(attempt, servers_left), names)
+            except BrokerError as error:
+                failures.append(error)
+                continue
+            for number, address in enumerate(addresses):
+                patience = self._patience(attempt, servers_left + len(addresses) - number - 1)
+                connection = Connection(server, self.access, attempt, names)
+                try:
+                    await connection.open(address, patience)
+                except BrokerError as error:
+                    await connection.close()
+                    failures.append(await look_closer(error, str(server), address, server.port, patience))
+                    continue
+                except BaseException:
+                    await connection.close()
+                    raise
+                try:
+                    yield connection
+                finally:
+                    # A deadline that ends while we close does not count: what became of the message is known by now.
+                    with suppress(asyncio.CancelledError):
+                        await connection.close()
+                return
+        raise _verdict(failures)
+
+    def _patience(self, attempt: Attempt, steps: int) -> float:
+        return min(self.access.timeout, attempt.share(steps))
+
+    def _names(self, server: Server) -> Mapping[str, str]:
+        """Return what the table of faults calls by name, but for the subject (`faults.explain`)."""
+        settings = self.settings
+        return {
+            "stream": settings.stream,
+            "cluster": settings.cluster_id,
+            "who": settings.credentials_in_force(server),
+            "check": "check the credentials",
+            "setup": "crypto-trigger setup",
+        }
+
+    async def _addresses(self, server: Server, patience: float, names: Mapping[str, str]) -> list[str]:
+        """Return the server's addresses. Raises a BrokerError, or ConfigError for what cannot be a name."""
+        try:
+            return await resolve(server.host, server.port, patience)
+        except UnicodeError:
+            raise ConfigError(f"NATS_URL: '{server}' has no valid host name") from None
+        except TimeoutError:
+            raise Unavailable(
+                f"{server}: the host name was not resolved within the timeout", fact=Fact.NAME_NOT_FOUND
+            ) from None
+        except OSError as error:
+            explained = explain(error, Phase.CONNECT, str(server), {**names, "subject": ""})
+            if explained is error:
+                raise
+            raise explained from error
+
+
+def _verdict(failures: list[BrokerError]) -> BrokerError:
+    """Return the error that speaks for all servers: every message, and every hint of those that say what to do."""
+    chosen = next((failure for failure in failures if failure.retryable), failures[0])
+    messages = dict.fromkeys(failure.message for failure in failures)
+    if len(messages) == 1:
+        return chosen
+    hints = dict.fromkeys(failure.hint for failure in failures if failure.hint)
+    return chosen.reworded("; ".join(messages), "; ".join(hints))
+
+
+def _silence_libraries() -> None:
+    """Keep nats-py's and asyncio's own log lines off stderr: what they tell is in our errors.
+
+    nats-py's read loop logs tracebacks whatever `error_cb` is, and asyncio warns of every end of TLS (nats.py#574).
+    """
+    logger = logging.getLogger("nats")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)

@@ -1,0 +1,81 @@
+"""The trigger of one run, before and after its slot is fixed."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, assert_never
+
+from crypto_trigger.errors import ConfigError
+from crypto_trigger.trigger import DAY, Reading, Slot, Timing, Trigger, source_of, trace_headers
+from crypto_trigger.values import Delivery, format_duration
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from crypto_trigger.settings import Settings
+
+
+class Draft:
+    """The trigger of one run. Its slot is fixed at the first answer of the server and never changes after that.
+
+    Until then `trigger` is that of this host's clock. `warnings` and `details` say what was found when it was fixed.
+    """
+
+    def __init__(self, settings: Settings, now: datetime, host: str, *, force: bool, offline: bool = False) -> None:
+        """Take this host's time and name; `offline` where no server will be asked.
+
+        Raises ConfigError where the time that the run was given does not fit this host's clock. With JetStream the
+        server's clock decides later, so that only a time more than a day ahead is refused here.
+        """
+        self._settings = settings
+        self._source = source_of(settings.client_id, host)
+        self._trace = trace_headers(settings.traceparent, settings.tracestate)
+        self._extra = os.urandom(4).hex() if force else ""
+        self._now = now
+        self._timing = Timing(settings.every, settings.early, settings.scheduled_at, settings.k8s_job)
+        slack = timedelta(0)
+        match settings.delivery:
+            case Delivery.JETSTREAM:
+                slack = timedelta(0) if offline else DAY
+            case Delivery.CORE | Delivery.STREAMING:
+                pass
+            case _:
+                assert_never(settings.delivery)
+        self.fixed = False
+        self.warnings: list[str] = []
+        self.details: list[str] = []
+        self.trigger = self._make(now, slack)
+
+    def fix(self, reading: Reading | None) -> Trigger:
+        """Fix the slot by the server's clock, or by this host's if there is no reading, and return the trigger.
+
+        A slot that is fixed stays. Raises ConfigError where the time that the run was given does not fit that clock.
+        """
+        if self.fixed:
+            return self.trigger
+        now = reading.server if reading else self._now
+        self.trigger = self._make(now)
+        self.fixed = True
+        if problem := self._timing.warning(now):
+            self.warnings.append(self._settings.source("k8s_job").problem(problem))
+        if reading and abs(reading.skew) > self._timing.early:
+            ahead = "ahead of" if reading.skew > timedelta(0) else "behind"
+            self.warnings.append(
+                f"the clock of this host is {format_duration(_rounded(abs(reading.skew)))} {ahead} the server's; "
+                "the server's decides the slot"
+            )
+        return self.trigger
+
+    def _make(self, now: datetime, slack: timedelta = timedelta(0)) -> Trigger:
+        try:
+            slot: Slot = self._timing.slot(now, slack)
+        except (ValueError, OverflowError) as error:
+            raise ConfigError(self._settings.source("scheduled_at").problem(str(error))) from None
+        return Trigger.for_slot(slot, self._settings.subject, self._source, self._trace, self._extra)
+
+
+def _rounded(length: timedelta) -> timedelta:
+    """Return a length of time to the millisecond, or to the second from a second on."""
+    step = timedelta(seconds=1) if length >= timedelta(seconds=1) else timedelta(milliseconds=1)
+    return max(step, round(length / step) * step)

@@ -1,0 +1,207 @@
+"""Try something until it succeeds, fails for good, is interrupted or out of time.
+
+One deadline covers everything, and a signal moves it closer. What trying came to is one value or one `GaveUp`, which
+speaks for all attempts: the last error is not the verdict. If one attempt was sent and not acknowledged and the next
+nine found nobody, it may have been done, and only a later success can say otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from crypto_trigger.errors import BrokerError, Fact, Interrupted, NoAck, Unavailable
+from crypto_trigger.signals import routed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
+
+    from crypto_trigger.settings import Settings
+
+T = TypeVar("T")
+# What an answer that is already due may still take after a signal, in seconds.
+GRACE = 2.0
+# With less time left, in seconds, no attempt begins: what is cut short after it was sent may or may not have arrived.
+_TOO_LATE = 0.1
+
+
+class Limits(NamedTuple):
+    """How long to go on, in seconds: what is left of the deadline, and the bounds of the wait between attempts."""
+
+    give_up_after: float
+    backoff_base: float
+    backoff_max: float
+
+    @classmethod
+    def from_settings(cls, settings: Settings, spent: float = 0.0) -> Limits:
+        """Return the limits a run is set to, `spent` seconds after it began."""
+        return cls(
+            max(0.0, settings.give_up_after.total_seconds() - spent),
+            settings.backoff_base.total_seconds(),
+            settings.backoff_max.total_seconds(),
+        )
+
+
+class Wait(NamedTuple):
+    """Why and how long a run waits between two attempts; the times in seconds."""
+
+    attempt: int
+    cause: BrokerError
+    wait: float
+    left: float
+
+
+class Attempt:
+    """One try: its number, beginning at 1, and the time that is left for it.
+
+    Whoever makes the attempt sets `sent` to True before anything leaves that may have an effect, and back to False once
+    it is known that it had none.
+    """
+
+    def __init__(self, number: int, left: Callable[[], float]) -> None:
+        """Take the number and a function that returns the time to the deadline, in seconds."""
+        self.number = number
+        self.left = left
+        self.sent = False
+
+    def share(self, parts: int = 1) -> float:
+        """Return an equal share of the time left, in seconds, for each of `parts` steps and for what comes after them.
+
+        Without it the first server that never answers would use up the whole time.
+        """
+        return self.left() / (parts + 1)
+
+
+class GaveUp(Exception):
+    """All attempts failed, or there was no time for more.
+
+    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known;
+    `signum` is the signal that ended it, or 0; `limit` is the deadline in seconds.
+    """
+
+    def __init__(
+        self, attempts: int, last: BrokerError | None, unknown: BrokerError | None, signum: int, limit: float
+    ) -> None:
+        super().__init__(attempts, last, unknown, signum, limit)
+        self.attempts = attempts
+        self.last = last
+        self.unknown = unknown
+        self.signum = signum
+        self.limit = limit
+
+    def error(self, again: str = "") -> BrokerError | Interrupted:
+        """Return the error that speaks for all attempts; `again` says what running again means if it may be done."""
+        error = self._error(again)
+        error.attempts = self.attempts
+        return error
+
+    def _error(self, again: str) -> BrokerError | Interrupted:
+        counted = f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}"
+        if self.signum:
+            name = signal.Signals(self.signum).name
+            last = f" after {counted}; last: {self.last.message}" if self.last else ""
+            return Interrupted(self.signum, f"interrupted by {name}{last}", perhaps=self.unknown is not None)
+        if self.unknown:
+            message = f"{self.unknown.message} ({counted})"
+            if self.last and self.last.message != self.unknown.message:
+                message = f"{message}; then: {self.last.message}"
+            hint = "; ".join(filter(None, (self.unknown.hint, again)))
+            return NoAck(message, hint, self.unknown.fact, self.unknown.said)
+        if self.last is None:
+            return Unavailable(f"no answer in {self.limit:g}s", "is CRYPTO_TRIGGER_GIVE_UP_AFTER too short?")
+        message = f"{self.last.message} ({counted})" if self.last.retryable else self.last.message
+        return self.last.reworded(message, self.last.hint)
+
+
+class Retry:
+    """Tries again until it succeeds, fails for good, or the time is up; SIGINT and SIGTERM shorten the time.
+
+    Use one for one `run`. `attempts` counts the attempts made.
+    """
+
+    def __init__(self, limits: Limits, on_wait: Callable[[Wait], None] = lambda _: None) -> None:
+        self._limits = limits
+        self._on_wait = on_wait
+        self._attempt = Attempt(0, self._left)
+        self._signum = 0
+        self._last: BrokerError | None = None
+        self._unknown: BrokerError | None = None
+        self._timeout: asyncio.Timeout | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were begun."""
+        return self._attempt.number
+
+    async def run(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
+        """Return what the first successful attempt returns. Raises GaveUp; errors of another kind pass as they are."""
+        with routed(asyncio.get_running_loop(), self._interrupt):
+            try:
+                async with asyncio.timeout(self._limits.give_up_after) as self._timeout:
+                    return await self._try(work)
+            except (TimeoutError, BrokerError) as error:
+                if self._attempt.sent:
+                    self._unknown = NoAck("it was sent and nobody acknowledged it in time", fact=Fact.NOT_ACKNOWLEDGED)
+                end = GaveUp(self.attempts, self._last, self._unknown, self._signum, self._limits.give_up_after)
+                raise end from error
+
+    async def _try(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
+        waits: Iterator[float] | None = None
+        while True:
+            self._attempt = Attempt(self.attempts + 1, self._left)
+            try:
+                return await work(self._attempt)
+            except BrokerError as error:
+                self._last = error
+                if error.perhaps:
+                    self._unknown = error
+                self._attempt.sent = False
+                if self._signum or not error.retryable or self._left() < _TOO_LATE:
+                    raise
+                # Loaded after a first failure only: a run that succeeds at once does not pay for it.
+                waits = waits or _waits(self._limits)
+                # Never more than half of what is left, so that the end of the time is used, too.
+                wait = min(next(waits), self._left() / 2)
+                self._on_wait(Wait(self.attempts, error, wait, self._left()))
+            await asyncio.sleep(wait)
+
+    def _left(self) -> float:
+        when = self._timeout.when() if self._timeout else None
+        return max(0.0, (when or 0.0) - asyncio.get_running_loop().time())
+
+    def _interrupt(self, signum: int) -> None:
+        """Start no new attempt, and end: at once, or as soon as an answer already due is in or has had its time."""
+        grace = GRACE if self._attempt.sent and not self._signum else 0.0
+        self._signum = self._signum or signum
+        if self._timeout and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time() + min(grace, self._left()))
+
+
+def complete(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in an event loop of its own and return what it returns.
+
+    Raises what it raises, and Unavailable where there is no event loop to be had: a loop takes three descriptors.
+    """
+    with asyncio.Runner() as runner:
+        try:
+            runner.get_loop()
+        except OSError as error:
+            work.close()
+            reason = (error.strerror or str(error)).lower()
+            raise Unavailable(
+                f"no connection can be made: {reason}", "raise the limit with: ulimit -n", Fact.SYSTEM_ERROR
+            ) from error
+        return runner.run(work)
+
+
+def _waits(limits: Limits) -> Iterator[float]:
+    """Yield the waits between attempts, in seconds: exponential, with full jitter.
+
+    backoff's parts, not its decorator: that one measures the time by the wall clock, and only between attempts.
+    """
+    import backoff
+
+    waits = backoff.expo(factor=limits.backoff_base, max_value=limits.backoff_max)
+    next(waits)  # the generator's protocol: the first value says it is ready
+    return (backoff.full_jitter(wait) for wait in waits)
