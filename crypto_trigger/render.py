@@ -184,7 +184,10 @@ def receipt_line(receipt: Receipt, trigger: Trigger) -> str:
         return f"published {trigger.subject} for {trigger.slot} {stored}{tried}{guard}"
     if receipt.outcome is Outcome.DUPLICATE:
         return f"duplicate: {trigger.subject} for {trigger.slot} is already {stored}{tried}"
-    return f"superseded: {trigger.subject} for {trigger.slot} is not needed, {receipt.later} is {stored}{tried}"
+    return (
+        f"superseded: {trigger.subject} for {trigger.slot} is not needed: "
+        f"the later trigger of {receipt.later} is {stored}{tried}"
+    )
 
 
 def _place(receipt: Receipt) -> str:

@@ -15,7 +15,7 @@ _LONGEST_GREETING = 32768
 
 
 async def look_closer(error: BrokerError, where: str, address: str, port: int, patience: float) -> BrokerError:
-    """Return the error that a failed handshake means: a greeting that was cut off passes, one that is not NATS does not.
+    """Return what a failed handshake means: a greeting that was cut off passes, one that is not NATS does not.
 
     nats-py raises the same for both. `where` names the server, `patience` is in seconds.
     """

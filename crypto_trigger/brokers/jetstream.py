@@ -164,7 +164,8 @@ class Publisher:
         window = self._info.duplicate_window if self._info else None
         if window is None or window >= self._settings.every:
             return ()
-        return (
+        warning = (
             f"the duplicate window of stream {self._settings.stream} is {format_duration(window)}, shorter than a slot "
-            f"({format_duration(self._settings.every)}); crypto-trigger setup --update makes it two slots long",
+            f"({format_duration(self._settings.every)}); crypto-trigger setup --update makes it two slots long"
         )
+        return (warning,)

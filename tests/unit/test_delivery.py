@@ -12,8 +12,9 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_trigger.delivery import GRACE, Limits, Persistence, deliver
+from crypto_trigger.delivery import deliver
 from crypto_trigger.errors import BadPeer, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable, Unusable
+from crypto_trigger.retry import GRACE, Attempt, Limits, Retry
 from crypto_trigger.settings import load
 from crypto_trigger.trigger import Receipt, Slot, Trigger
 from crypto_trigger.values import instant
@@ -53,20 +54,25 @@ class Skipping(selectors.DefaultSelector):
 class Script:
     """A publisher whose attempts go as written: an error is raised, a receipt returned, a function called.
 
-    What is called gets `on_wire`; a NoAck comes after the message has left.
+    What is called gets the attempt; a NoAck comes after the message has left.
     """
+
+    AGAIN = "running it again may store it twice"
 
     def __init__(self, *steps):
         self.steps = steps
         self.seen = []
 
-    async def publish(self, trigger, on_wire):
+    def again(self):
+        return self.AGAIN
+
+    async def publish(self, trigger, attempt):
         step = self.steps[min(len(self.seen), len(self.steps) - 1)]
         self.seen.append(trigger)
         if callable(step):
-            step = await step(on_wire)
+            step = await step(attempt)
         if isinstance(step, NoAck):
-            on_wire(True)
+            attempt.sent = True
         if isinstance(step, Exception):
             raise step
         return step
@@ -91,14 +97,14 @@ async def silent(_):
     await asyncio.Event().wait()
 
 
-async def silent_after_sending(on_wire):
-    on_wire(True)
+async def silent_after_sending(attempt):
+    attempt.sent = True
     await asyncio.Event().wait()
 
 
-async def silent_after_a_no(on_wire):
-    on_wire(True)
-    on_wire(False)
+async def silent_after_a_no(attempt):
+    attempt.sent = True
+    attempt.sent = False
     await asyncio.Event().wait()
 
 
@@ -163,16 +169,17 @@ def test_once_an_attempt_may_have_arrived_only_an_acknowledgement_says_otherwise
         assert type(told.error) is expected, before
         assert told.error.attempts == len(before) + 1
         if expected is NoAck:
-            assert told.error.message.startswith("the trigger may or may not be stored (")
+            assert told.error.perhaps
+            assert told.error.hint.endswith(Script.AGAIN)
 
 
 def test_the_verdict_tells_both_what_was_sent_and_what_came_last():
     told = Told(LOST, Denied("nats://h:4222: the server refuses the credentials", "check NATS_USER"))
     assert told.error.message == (
-        "the trigger may or may not be stored (2 attempts): nats://h:4222: no acknowledgement within the timeout; "
+        "nats://h:4222: no acknowledgement within the timeout (2 attempts); "
         "then: nats://h:4222: the server refuses the credentials"
     )
-    assert told.error.hint
+    assert told.error.hint == Script.AGAIN
 
 
 def test_a_run_that_never_got_an_answer_says_how_long_it_waited():
@@ -222,10 +229,10 @@ def test_the_limits_are_those_of_the_settings():
 
 
 def signalled(signum, then, *, sent):
-    async def step(on_wire):
-        on_wire(sent)
+    async def step(attempt):
+        attempt.sent = sent
         signal.raise_signal(signum)
-        return await then(on_wire)
+        return await then(attempt)
 
     return step
 
@@ -237,20 +244,21 @@ async def answering_in_time(_):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
 @pytest.mark.parametrize(
-    ("before", "sent", "elapsed", "said"),
+    ("before", "sent", "elapsed", "last", "perhaps"),
     [
-        ((), False, 0, "not sent"),
-        ((), True, GRACE, "sent, but not acknowledged: it may be stored"),
-        ((LOST,), False, None, "sent, but not acknowledged: it may be stored"),
-        ((GONE,), False, None, "not sent"),
+        ((), False, 0, "", False),
+        ((), True, GRACE, "", True),
+        ((LOST,), False, None, f" after 2 attempts; last: {LOST.message}", True),
+        ((GONE,), False, None, f" after 2 attempts; last: {GONE.message}", False),
     ],
     ids=["before-sending", "after-sending", "after-an-attempt-that-was-sent", "after-one-that-was-not"],
 )
-def test_a_signal_ends_it_and_tells_what_may_be_claimed(signum, before, sent, elapsed, said):
+def test_a_signal_ends_it_and_tells_what_may_be_claimed(signum, before, sent, elapsed, last, perhaps):
     told = Told(*before, signalled(signum, silent, sent=sent), ACK)
     assert type(told.error) is Interrupted
     assert told.error.exit_status == 128 + signum
-    assert told.error.message == f"interrupted by {signum.name}: the trigger was {said}"
+    assert told.error.message == f"interrupted by {signum.name}{last}"
+    assert told.error.perhaps is perhaps
     assert len(told.script.seen) == len(before) + 1
     if elapsed is not None:
         assert told.elapsed == elapsed
@@ -262,10 +270,10 @@ def test_an_answer_that_is_due_when_the_signal_comes_still_counts():
 
 
 def test_a_second_signal_waits_for_no_answer():
-    async def again(on_wire):
+    async def again(attempt):
         await asyncio.sleep(0.5)
         signal.raise_signal(signal.SIGINT)
-        return await answering_in_time(on_wire)
+        return await answering_in_time(attempt)
 
     told = Told(signalled(signal.SIGTERM, again, sent=True))
     assert (told.error.exit_status, told.elapsed) == (143, 0.5)
@@ -280,7 +288,7 @@ def test_after_a_signal_nothing_is_tried_again(failure):
     told = Told(signalled(signal.SIGTERM, failing, sent=True), ACK)
     assert len(told.script.seen) == 1
     assert told.error.exit_status == 143
-    assert ("may be stored" in told.error.message) == (failure is LOST)
+    assert told.error.perhaps == (failure is LOST)
 
 
 def test_a_signal_between_two_attempts_ends_the_wait():
@@ -307,15 +315,26 @@ def test_after_the_verdict_a_signal_changes_nothing():
     assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
-def test_anything_can_be_tried_persistently():
+def test_anything_can_be_tried_again():
     failures = iter([GONE, LOST])
 
-    async def attempt():
+    async def work(_):
         for failure in failures:
             raise failure
         return "done"
 
     with asyncio.Runner(loop_factory=Clock) as runner:
-        persistence = Persistence(DEFAULTS)
-        assert runner.run(persistence.run(attempt)) == "done"
-    assert persistence.attempts == 3
+        retry = Retry(DEFAULTS)
+        assert runner.run(retry.run(work)) == "done"
+    assert retry.attempts == 3
+
+
+def test_a_share_leaves_as_much_for_what_comes_after():
+    attempt = Attempt(1, lambda: 12.0)
+    assert [attempt.share(parts) for parts in (1, 2, 3)] == [6.0, 4.0, 3.0]
+
+
+def test_what_was_spent_before_counts():
+    settings = load({}, "/dev/null", {"CRYPTO_TRIGGER_GIVE_UP_AFTER": "9s"})
+    assert Limits.from_settings(settings, 2.5).give_up_after == 6.5
+    assert Limits.from_settings(settings, 20).give_up_after == 0

@@ -17,13 +17,15 @@ FLOORS = (
     {"cli"},
     {"demo"},
     {"delivery", "render", "notify"},
-    # The servers as we see them, itself a house of several floors.
+    # The servers as we see them, on several floors.
     {"brokers"},
     {"brokers.jetstream", "brokers.core", "brokers.streaming", "brokers.setup"},
     {"brokers.stream", "brokers.streaming_wire"},
+    {"brokers.servers"},
     {"brokers.connection"},
-    {"brokers.access", "brokers.faults", "brokers.resolver"},
-    {"server"},
+    {"brokers.access", "brokers.faults", "brokers.greeting", "brokers.resolver"},
+    {"brokers.fault_table", "brokers.jetstream_errors"},
+    {"retry", "server", "draft"},
     {"settings"},
     {"trigger"},
     {"values"},
@@ -32,7 +34,7 @@ FLOORS = (
 )
 ROOMS = {
     "typer": {"cli"},
-    "backoff": {"delivery"},
+    "backoff": {"retry"},
     "rich": {"render"},
     "nats": {"brokers."},
     "nkeys": {"brokers."},

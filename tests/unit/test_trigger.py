@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger.trigger import Slot, Stored, Trigger, slot_of_run, source_of, trace_headers
+from crypto_trigger.trigger import DAY, Reading, Slot, Stored, Timing, Trigger, source_of, trace_headers
 from crypto_trigger.values import instant
 
 EVERY = timedelta(minutes=15)
@@ -23,8 +23,8 @@ PERIODS = st.sampled_from([timedelta(seconds=1), timedelta(seconds=7), timedelta
 
 
 def slot_at(now, *, every=EVERY, early=EARLY, scheduled_at=None, k8s_job=None):
-    slot, warning = slot_of_run(now, every, early, scheduled_at, k8s_job)
-    return str(slot), warning
+    timing = Timing(every, early, scheduled_at, k8s_job)
+    return str(timing.slot(now)), timing.warning(now)
 
 
 @settings(max_examples=30, database=None, deadline=None)
@@ -59,17 +59,34 @@ def test_a_run_up_to_early_before_a_slot_belongs_to_it(now, slot):
         ("2026-11-23T11:59:59Z", "2026-11-23T11:45:00Z"),
         ("2026-11-23T12:14:59.999Z", "2026-11-23T12:00:00Z"),
         ("2026-11-23T13:00:00+01:00", "2026-11-23T12:00:00Z"),
-        ("1969-12-31T23:59:59Z", "1969-12-31T23:45:00Z"),
-        ("2026-11-24T12:00:00Z", "2026-11-24T12:00:00Z"),
+        ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z"),
     ],
 )
 def test_a_scheduled_time_replaces_the_clock_and_is_never_early(scheduled_at, slot):
     assert slot_at(NOON, scheduled_at=instant(scheduled_at), k8s_job=job_of(NOON)) == (slot, "")
 
 
-def test_a_scheduled_time_that_would_silence_the_slots_to_come_is_refused():
-    with pytest.raises(ValueError, match="more than a day ahead"):
-        slot_at(NOON, scheduled_at=NOON + timedelta(days=1, seconds=1))
+@pytest.mark.parametrize("ahead", ["00:05.001", "14:59", "30:00"])
+def test_a_scheduled_time_whose_slot_has_not_begun_is_refused(ahead):
+    now = NOON - timedelta(seconds=5, milliseconds=1)
+    with pytest.raises(ValueError, match="is in a slot that has not begun; it is 2026-11-23T11:59:54Z now"):
+        slot_at(now, scheduled_at=instant(f"2026-11-23T12:{ahead}Z"))
+
+
+def test_a_scheduled_time_may_be_as_early_as_a_run():
+    assert slot_at(NOON - EARLY, scheduled_at=NOON + timedelta(minutes=14)) == ("2026-11-23T12:00:00Z", "")
+
+
+def test_a_clock_that_does_not_decide_refuses_only_what_is_further_ahead_than_the_slack():
+    timing = Timing(EVERY, EARLY, NOON)
+    assert timing.slot(NOON - DAY - EARLY, DAY).start == NOON
+    with pytest.raises(ValueError, match="has not begun"):
+        timing.slot(NOON - DAY - EARLY - timedelta(seconds=1), DAY)
+
+
+def test_a_time_before_1970_is_refused():
+    with pytest.raises(ValueError, match="is before 1970"):
+        slot_at(NOON, scheduled_at=instant("1969-12-31T23:59:59Z"))
 
 
 def test_a_time_at_the_end_of_the_calendar_is_an_error_and_no_crash(run):
@@ -86,9 +103,14 @@ def job_of(moment, name="crypto-trigger"):
     return f"{name}-{int(moment.timestamp()) // 60}"
 
 
-@pytest.mark.parametrize("late", [timedelta(0), timedelta(minutes=14), timedelta(hours=24), timedelta(hours=-24)])
+@pytest.mark.parametrize("late", [timedelta(seconds=-5), timedelta(0), timedelta(minutes=14), timedelta(hours=24)])
 def test_the_minute_in_a_kubernetes_job_name_is_the_slot_however_late_the_pod_starts(late):
     assert slot_at(NOON + late, k8s_job=job_of(NOON)) == ("2026-11-23T12:00:00Z", "")
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=6), timedelta(minutes=16), timedelta(hours=24)])
+def test_a_job_whose_slot_has_not_begun_stands_for_the_slot_of_the_clock(ahead):
+    assert slot_at(NOON - ahead, k8s_job=job_of(NOON)) == (slot_at(NOON - ahead)[0], "")
 
 
 def test_the_minute_in_a_job_name_is_never_early():
@@ -218,10 +240,12 @@ def test_the_trigger_does_not_show_its_headers():
         ("12:40:00", "2026-11-23T12:00:00Z", "12:00:00"),
         ("11:59:59", "2026-11-23T13:00:00+01:00", "12:00:00"),
         ("12:14:55", "2026-11-23T12:14:59Z", "12:00:00"),
-        ("12:07:00", "2026-11-24T12:07:00Z", None),
-        ("12:07:00", "2026-11-24T12:07:01Z", "12:00:00"),
+        ("12:07:00", "2026-11-23T12:15:00Z", "12:00:00"),
+        ("12:14:55", "2026-11-23T12:15:00Z", "12:15:00"),
+        ("12:14:55", "2026-11-23T12:30:00Z", "12:15:00"),
+        ("12:07:00", "2026-11-24T12:07:00Z", "12:00:00"),
         ("12:07:00", "9999-12-31T23:59:59-01:00", "12:00:00"),
-        ("12:07:00", "1969-12-31T23:59:59Z", "12:00:00"),
+        ("12:07:00", "0001-01-01T00:00:00+23:00", "12:00:00"),
         ("12:07:00", "2026-11-23T11:45:00", "12:00:00"),
         ("12:07:00", "last tuesday", "12:00:00"),
         ("12:07:00", "", "12:00:00"),
@@ -233,19 +257,44 @@ def test_the_trigger_does_not_show_its_headers():
         "claimed",
         "claimed-elsewhere",
         "claimed-is-never-early",
+        "a-slot-ahead",
+        "stored-early-for-it",
+        "a-slot-ahead-of-that",
         "a-day-ahead",
-        "too-far-ahead",
         "end-of-calendar",
-        "before-the-epoch",
+        "beginning-of-calendar",
         "no-zone",
         "nonsense",
         "empty",
     ],
 )
-def test_a_stored_message_is_the_trigger_of_the_slot_it_claims_if_that_is_plausible(stored_at, claimed, slot):
+def test_a_stored_message_is_the_trigger_of_the_slot_it_claims_if_that_has_begun(stored_at, claimed, slot):
     stored = Stored(1, instant(f"2026-11-23T{stored_at}Z"), claimed)
-    expected = f"2026-11-23T{slot}Z" if slot else "2026-11-24T12:00:00Z"
-    assert str(stored.slot(EVERY, EARLY)) == expected
+    assert str(stored.slot(EVERY, EARLY)) == f"2026-11-23T{slot}Z"
+
+
+def test_a_claim_of_a_time_before_1970_leaves_the_slot_it_was_stored_in_open():
+    stored = Stored(1, NOON, "1969-12-31T23:59:59Z")
+    assert str(stored.slot(EVERY, EARLY)) == "1969-12-31T23:45:00Z"
+
+
+def test_what_a_schedule_of_the_server_s_stores_counts_for_the_slot_it_was_stored_in():
+    headers = {"ce-time": "2026-11-20T12:00:00Z", "Nats-Scheduler": "crypto.schedule"}
+    assert Stored.with_headers(1, NOON, headers).slot(EVERY, EARLY).start == NOON
+
+
+def test_a_delete_marker_is_no_trigger():
+    assert Stored.with_headers(1, NOON, {"Nats-Marker-Reason": "MaxAge"}).slot(EVERY, EARLY) is None
+
+
+@pytest.mark.parametrize(
+    ("server", "skew"),
+    [(0, -1), (1, 0), (2, 0), (3, 0), (5, 2)],
+)
+def test_the_clocks_differ_by_what_the_way_of_the_answer_does_not_explain(server, skew):
+    base = NOON - timedelta(seconds=1)
+    at = [base + timedelta(seconds=second) for second in (server, 1, 3)]
+    assert Reading(*at).skew == timedelta(seconds=-skew)
 
 
 def test_a_slot_is_written_as_rfc_3339_wherever_the_moment_was_taken():
