@@ -91,6 +91,7 @@ class Run:
 
     def __init__(self) -> None:
         self.started = time.monotonic()
+        self.reading = 0.0
         self.output: Output | None = None
         self.settings: Settings | None = None
         self.draft: Draft | None = None
@@ -108,7 +109,9 @@ class Run:
         """Load the settings; raises ConfigError."""
         from crypto_trigger.settings import load
 
+        began = time.monotonic()
         settings = self.settings = load(flags, env_file, os.environ)
+        self.reading = time.monotonic() - began
         self.report_file = settings.report_file
         if self.output:
             self.output.keep_secret(settings.secrets)
@@ -290,7 +293,7 @@ def publish(
     from crypto_trigger.retry import Limits, complete
 
     deliverer = publisher(settings)
-    limits = Limits.from_settings(settings, time.monotonic() - run.started)
+    limits = Limits.from_settings(settings, run.reading)
     receipt = complete(deliver(draft, deliverer, limits, output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
@@ -334,7 +337,7 @@ def setup(
     from crypto_trigger.retry import GaveUp, Limits, Retry, complete
 
     attempt = SetUp(settings, replicas, update=update)
-    limits = Limits.from_settings(settings, time.monotonic() - run.started)
+    limits = Limits.from_settings(settings, run.reading)
     try:
         done = complete(Retry(limits, output.waiting).run(attempt))
     except GaveUp as end:

@@ -27,20 +27,27 @@ _TOO_LATE = 0.1
 
 
 class Limits(NamedTuple):
-    """How long to go on, in seconds: what is left of the deadline, and the bounds of the wait between attempts."""
+    """How long to go on, in seconds: the deadline, the bounds of the wait between attempts, and what is spent of it."""
 
     give_up_after: float
     backoff_base: float
     backoff_max: float
+    spent: float = 0.0
 
     @classmethod
     def from_settings(cls, settings: Settings, spent: float = 0.0) -> Limits:
-        """Return the limits a run is set to, `spent` seconds after it began."""
+        """Return the limits a run is set to, `spent` seconds after its deadline began to count."""
         return cls(
-            max(0.0, settings.give_up_after.total_seconds() - spent),
+            settings.give_up_after.total_seconds(),
             settings.backoff_base.total_seconds(),
             settings.backoff_max.total_seconds(),
+            spent,
         )
+
+    @property
+    def left(self) -> float:
+        """What is left of the deadline at the start, in seconds."""
+        return max(0.0, self.give_up_after - self.spent)
 
 
 class Wait(NamedTuple):
@@ -138,7 +145,7 @@ class Retry:
         """Return what the first successful attempt returns. Raises GaveUp; errors of another kind pass as they are."""
         with routed(asyncio.get_running_loop(), self._interrupt):
             try:
-                async with asyncio.timeout(self._limits.give_up_after) as self._timeout:
+                async with asyncio.timeout(self._limits.left) as self._timeout:
                     return await self._try(work)
             except (TimeoutError, BrokerError) as error:
                 if self._attempt.sent:

@@ -52,7 +52,8 @@ class Connection:
         self._access = access
         self._attempt = attempt
         self._names = names
-        self._waiting: set[asyncio.Future[Exception]] = set()
+        self._faults: list[Exception] = []
+        self._waiting: set[asyncio.Future[None]] = set()
         self._collected: list[Exception] = []
         self._closed = False
         self.leaving = False
@@ -96,35 +97,32 @@ class Connection:
         """Return the task's result, or raise the fault that comes before it: a timeout, a violation, the end."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + min(self._access.timeout, self._attempt.share())
-        fault = self._expect_fault()
+        seen = len(self._faults)
+        news: asyncio.Future[None] = loop.create_future()
         try:
-            while not task.done():
+            while True:
+                self._waiting.add(news)
                 wait = max(0.0, min(_LOOK_SECONDS, deadline - loop.time()))
-                racers: set[asyncio.Future[Any]] = {task, fault}
-                done, _ = await asyncio.wait(racers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-                if task in done:
+                racers: set[asyncio.Future[Any]] = {task, news}
+                await asyncio.wait(racers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
                     break
-                if fault in done:
-                    if not isinstance(fault.result(), Violation) or _concerns(fault.result(), subject):
-                        raise fault.result()
-                    self._waiting.discard(fault)
-                    fault = self._expect_fault()
-                elif self.client.is_closed:
+                for fault in self._faults[seen:]:
+                    if not isinstance(fault, Violation) or _concerns(fault, subject):
+                        raise fault
+                seen = len(self._faults)
+                if self._closed or self.client.is_closed:
                     raise self._lost()
-                elif loop.time() >= deadline:
+                if loop.time() >= deadline:
                     raise TimeoutError
+                if news.done():
+                    self._waiting.discard(news)
+                    news = loop.create_future()
         finally:
-            self._waiting.discard(fault)
+            self._waiting.discard(news)
         if task.cancelled():
             raise self._lost()
         return task.result()
-
-    def _expect_fault(self) -> asyncio.Future[Exception]:
-        fault: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        self._waiting.add(fault)
-        if self._closed:
-            fault.set_result(self._lost())
-        return fault
 
     async def processed(self, subject: str, phase: Phase) -> None:
         """Return once the server has processed all that was sent.
@@ -265,19 +263,21 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         self._collected.append(error)
         if _VIOLATION in str(error).lower():
-            self._set_fault(Violation(str(error)))
+            self._tell(Violation(str(error)))
 
     async def _on_closed(self) -> None:
         self._closed = True
-        self._set_fault(self._lost())
+        self._tell(self._lost())
 
     async def _on_lame_duck(self) -> None:
         self.leaving = True
 
-    def _set_fault(self, fault: Exception) -> None:
+    def _tell(self, fault: Exception) -> None:
+        """Wake every request that waits: each decides whether the fault concerns it."""
+        self._faults.append(fault)
         for waiting in self._waiting:
             if not waiting.done():
-                waiting.set_result(fault)
+                waiting.set_result(None)
 
     def _lost(self) -> ConnectionLost:
         last = self.client.last_error or (self._collected[-1] if self._collected else None)

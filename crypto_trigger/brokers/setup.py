@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import NANOSECONDS, Stream
-from crypto_trigger.errors import BrokerError, ConfigError, Unusable
+from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
 from crypto_trigger.values import Delivery, format_duration
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ async def _change(stream: Stream, endpoint: str, config: Mapping[str, object]) -
     try:
         await stream.request(endpoint, config)
     except BrokerError as error:
-        if error.retryable or not error.said:
+        if not error.said or (error.retryable and error.fact is not Fact.SERVER_ERROR):
             raise
         hint = "change the setting that asks for it, or the stream with the nats CLI"
         raise Unusable(

@@ -206,9 +206,8 @@ NONSENSE = {
     "empty": "",
     "no zone": "2026-01-01T00:00:00",
     "beyond the calendar": "9999-12-31T23:59:59-23:59",
-    "before the epoch": "1832-03-04T05:06:07Z",
     "years ahead": f"{NOW.year + 5}-01-01T00:00:00Z",
-    "two days ahead": (NOW + timedelta(days=2)).isoformat(),
+    "a slot ahead": (NOW + timedelta(days=1)).isoformat(),
     "not ASCII": "día",
     "very long": "2" * 5000,
 }
@@ -221,8 +220,6 @@ def test_a_time_that_is_not_to_be_believed_is_replaced_by_the_time_of_storing(ti
     result = run("publish", "--json", *DAILY)
     assert len(stored(place.url, place.stream)) == 1
     assert (result.status, report(result)["outcome"]) == (0, "duplicate")
-    later = (datetime.now(UTC) + timedelta(hours=23, minutes=59)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert report(run("publish", "--json", "--every", "8h", "--scheduled-at", later))["outcome"] == "published"
 
 
 PERMISSIONS = """
@@ -271,7 +268,7 @@ def test_a_window_shorter_than_a_slot_is_warned_about_where_nothing_is_there_to_
     first, second = run("publish", *DAILY), run("publish", *DAILY)
     assert len(ours(place)) == 1
     assert "crypto-trigger: warning: the duplicate window of stream" in first.err
-    assert "mend it with: crypto-trigger setup --update" in first.err
+    assert "crypto-trigger setup --update makes it two slots long" in first.err
     assert second.err == ""
 
 
@@ -311,7 +308,7 @@ def test_a_time_more_than_a_day_ahead_is_refused_before_the_network(run, place):
     result = run("publish", "--scheduled-at", (NOW + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ"))
     assert stored(place.url, place.stream) is None
     assert result.status == 78
-    assert "is more than a day ahead" in result.err
+    assert "is in a slot that has not begun" in result.err
 
 
 def test_the_minute_in_a_kubernetes_job_s_name_is_the_slot_of_all_its_pods(run, place, monkeypatch):
@@ -328,6 +325,7 @@ def test_the_minute_in_a_kubernetes_job_s_name_is_the_slot_of_all_its_pods(run, 
 @pytest.mark.parametrize(
     "job",
     ["crypto-trigger-manual", "crypto-trigger-1", "crypto-trigger-999999999", f"x-{int(NOW.timestamp())}", "27"],
+    ids=["no-number", "long-ago", "far-ahead", "seconds", "number-alone"],
 )
 def test_a_job_name_without_a_plausible_minute_gives_way_to_the_clock_with_a_warning(job, run, place, monkeypatch):
     add_stream(place.url, place.stream, [place.subject])

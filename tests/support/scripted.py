@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 
 # Longer than any test waits on purpose: only a fault of the test itself runs into it.
 PATIENCE = 20.0
@@ -50,7 +51,17 @@ class Talk:
         self.say(b"PONG\r\n")
 
     def asked(self):
-        """Return the subject and the inbox of the next message the client publishes with a reply subject."""
+        """Return the subject and the inbox of the next message the client publishes with a reply subject.
+
+        A question about the stream, which the client asks beside another, is answered on the way: with the time.
+        """
+        while True:
+            subject, inbox = self._published()
+            if ".STREAM.INFO." not in subject:
+                return subject, inbox
+            self.answer(inbox, {"config": {}, "ts": datetime.now(UTC).isoformat()})
+
+    def _published(self):
         line = self.hear(b"PUB ") + self.hear(b"\r\n")
         head = line[line.rindex(b"PUB ") + 4 :].split()
         sizes = 2 if b"HPUB " in line else 1

@@ -336,5 +336,7 @@ def test_a_share_leaves_as_much_for_what_comes_after():
 
 def test_what_was_spent_before_counts():
     settings = load({}, "/dev/null", {"CRYPTO_TRIGGER_GIVE_UP_AFTER": "9s"})
-    assert Limits.from_settings(settings, 2.5).give_up_after == 6.5
-    assert Limits.from_settings(settings, 20).give_up_after == 0
+    assert Limits.from_settings(settings, 2.5).left == 6.5
+    assert Limits.from_settings(settings, 20).left == 0
+    told = Told(silent, limits=Limits(7, 0.25, 10, spent=3))
+    assert (told.elapsed, told.error.message) == (4, "no answer in 7s")

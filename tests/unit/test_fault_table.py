@@ -213,7 +213,7 @@ def test_no_row_of_the_table_is_hidden_by_one_above_it():
             for other in RULES[:number]
             if rule.phase in other.phase
             and all(issubclass(kind, other.exceptions) for kind in rule.exceptions)
-            and (not other.texts or rule.texts and all(any(t in text for t in other.texts) for text in rule.texts))
+            and (not other.texts or (rule.texts and all(any(t in text for t in other.texts) for text in rule.texts)))
         ]
         assert not above, f"{rule} never counts: {above}"
 
