@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from crypto_trigger.brokers.access import Access
     from crypto_trigger.settings import Settings
-    from crypto_trigger.values import Server
+    from crypto_trigger.values import Address as Server
 
 T = TypeVar("T")
 # Nothing is pending when we close, so that a healthy close takes under a millisecond; on TLS to a frozen server it
@@ -172,7 +172,7 @@ class Connection:
             options |= self._guarded(user=access.user, password=access.password or "")
         elif access.creds is not None:
             # The empty token is sent beside the JWT and means nothing; asking for it keeps the JWT where it is.
-            options |= {"user_credentials": access.creds, **self._guarded(token="")}
+            options |= {"user_credentials": access.user_credentials, **self._guarded(token="")}
         elif access.nkey is not None:
             options["nkeys_seed_str"] = access.nkey
         elif access.token is not None:

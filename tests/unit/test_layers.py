@@ -15,7 +15,7 @@ HOME = Path(crypto_trigger.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"demo"},
+    {"options", "demo"},
     {"delivery", "render", "notify"},
     # The servers as we see them, itself a house of several floors.
     {"brokers"},
@@ -23,20 +23,23 @@ FLOORS = (
     {"brokers.stream", "brokers.streaming_wire"},
     {"brokers.connection"},
     {"brokers.access", "brokers.faults", "brokers.resolver"},
+    {"brokers.tls"},
     {"server"},
     {"settings"},
-    {"trigger"},
+    {"table"},
+    {"setting", "agreement", "contexts", "env_file"},
+    {"trigger", "credentials"},
     {"values"},
-    {"errors", "signals", "files"},
+    {"errors", "signals", "files", "masking"},
     {"__init__"},
 )
 ROOMS = {
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
     "backoff": {"delivery"},
     "rich": {"render"},
     "nats": {"brokers."},
     "nkeys": {"brokers."},
-    "dotenv": {"settings"},
+    "dotenv": {"env_file"},
     "subprocess": {"server"},
 }
 DISTRIBUTIONS = {"dotenv": "python-dotenv", "nats": "nats-py", "nkeys": "nats-py", "subprocess": None}
