@@ -115,7 +115,9 @@ class Source(NamedTuple):
             return ""
         if self.setting.secret:
             return masking.MASK
-        return masking.shown(masking.mask_url(self.raw) if self.setting.parse is values.servers else self.raw)
+        if self.setting.parse is values.servers:
+            return masking.shown(masking.mask_url(self.raw))
+        return masking.shown_path(self.raw) if self.setting.metavar == "PATH" else masking.shown(self.raw)
 
     @property
     def place(self) -> str:

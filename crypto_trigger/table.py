@@ -82,6 +82,7 @@ class Settings(NamedTuple):
         values.mounted_secret,
         None,
         "File that holds the password, such as a mounted secret.",
+        metavar="PATH",
         reads=True,
     )
     token: str | None = row(
@@ -99,6 +100,7 @@ class Settings(NamedTuple):
         values.mounted_secret,
         None,
         "File that holds the token.",
+        metavar="PATH",
         reads=True,
     )
     creds: values.Creds | None = row(
@@ -108,6 +110,7 @@ class Settings(NamedTuple):
         None,
         "Credentials file: JWT and seed.",
         context_key="creds",
+        metavar="PATH",
         reads=True,
     )
     nkey: str | None = row(
@@ -117,6 +120,7 @@ class Settings(NamedTuple):
         None,
         "File that holds the user's nkey seed.",
         context_key="nkey",
+        metavar="PATH",
         reads=True,
     )
     ca: Path | None = row(
@@ -125,6 +129,7 @@ class Settings(NamedTuple):
         _pem_file,
         None,
         "File of the certificate authorities to trust, PEM; the system's if not set.",
+        metavar="PATH",
         context_key="ca",
     )
     cert: Path | None = row(
@@ -133,6 +138,7 @@ class Settings(NamedTuple):
         _pem_file,
         None,
         "File of the client certificate, PEM.",
+        metavar="PATH",
         context_key="cert",
     )
     key: Path | None = row(
@@ -141,6 +147,7 @@ class Settings(NamedTuple):
         _pem_file,
         None,
         "File of the client certificate's key, PEM, not encrypted.",
+        metavar="PATH",
         context_key="key",
     )
     tls_first: bool = row(
