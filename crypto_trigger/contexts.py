@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from crypto_trigger import values
 from crypto_trigger.files import read_text
-from crypto_trigger.masking import shown, shown_path
+from crypto_trigger.masking import mask_keys, shown, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ def path_of(name: str, environ: Mapping[str, str]) -> str:
     """
     if name.endswith(".json"):
         return values.path(name)
-    if {"/", "\\"} & set(name) or ".." in name:
+    if {"/", "\\"} & set(name) or ".." in name or mask_keys(name) != name:
         raise ValueError("is no context name; give a name that `nats context ls` shows, or a path to a .json file")
     base = environ.get("XDG_CONFIG_HOME") or values.path("~/.config")
     return f"{base}/nats/context/{values.path(name)}.json"

@@ -12,7 +12,7 @@ _ADDRESS = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.%]*\]|[\w.${}-]+)?(?::[0-9
 _SCHEME_AND_HOST = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.%]*\]|[\w.${}-]+)?:?"
 _NKEY_SEED = r"S[A-Z][A-Z2-7]{56}"
 # A key in PEM's frame; its body alone, whose first bytes say "sequence" (DER); and a JWT.
-_KEYS = rf"-----|PRIVATE KEY|{_NKEY_SEED}|(?<![A-Za-z0-9+/])M[A-P][A-Za-z0-9+/\s]{{38}}|eyJ[A-Za-z0-9_-]{{16}}"
+_KEYS = rf"-----|PRIVATE KEY|{_NKEY_SEED}|(?<![A-Za-z0-9+/])M[A-P][A-Za-z0-9+/\s]{{38}}|eyJ[A-Za-z0-9_-]{{8}}"
 
 
 def escaped(text: str) -> str:
