@@ -17,16 +17,13 @@ def papers(tmp_path_factory):
     """Files by name: those that fit, and those that do not."""
     folder = tmp_path_factory.mktemp("papers")
     authority = Authority(folder, "ours")
-    client, other, locked = (
-        authority.issue("client"),
-        authority.issue("other"),
-        authority.issue("locked", password="x"),
-    )
-    text, seed, account = folder / "text", folder / "user.nk", folder / "account.nk"
+    client, other = authority.issue("client"), authority.issue("other")
+    locked = authority.issue("locked", password="x")
+    text, seed, bad = folder / "text", folder / "user.nk", folder / "bad.nk"
     text.write_text("no certificate\n")
     seed.write_bytes(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
-    # A seed of the right form whose checksum is wrong.
-    account.write_bytes(seed.read_bytes()[:-2] + (b"AA" if not seed.read_bytes().endswith(b"AA") else b"BB"))
+    # Of the right form; its third letter is part of the prefix, and none of a user's.
+    bad.write_bytes(b"SUZ" + seed.read_bytes()[3:])
     return {
         "CA": authority.path,
         "CERT": client.cert,
@@ -36,7 +33,7 @@ def papers(tmp_path_factory):
         "LOCKED_KEY": locked.key,
         "TEXT": str(text),
         "SEED": str(seed),
-        "BAD_SEED": str(account),
+        "BAD_SEED": str(bad),
     }
 
 
