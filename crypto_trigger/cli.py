@@ -12,7 +12,7 @@ import typer
 import typer.core
 import typer.main
 
-from crypto_trigger import __version__, signals
+from crypto_trigger import __version__, options, signals
 from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError
 
 if TYPE_CHECKING:
@@ -22,32 +22,6 @@ if TYPE_CHECKING:
     from crypto_trigger.render import Output
     from crypto_trigger.settings import Settings
     from crypto_trigger.trigger import Receipt
-
-# Values stay text here and are parsed in settings, where a flag's bad value is reported as any other layer's is.
-Server = Annotated[
-    str | None, typer.Option("--server", "-s", metavar="URL", help="NATS servers, separated by commas.  [NATS_URL]")
-]
-Subject = Annotated[str | None, typer.Option(metavar="NAME", help="Subject of the trigger.  [CRYPTO_TRIGGER_SUBJECT]")]
-Stream = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Stream that stores the trigger.  [CRYPTO_TRIGGER_STREAM]")
-]
-Delivery = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="How to deliver: jetstream, core or streaming.  [CRYPTO_TRIGGER_DELIVERY]"),
-]
-EnvFile = Annotated[
-    str | None, typer.Option(metavar="PATH", help="File of settings, NAME=value a line; else .env if there is one.")
-]
-Timeout = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="Longest wait for one answer.  [CRYPTO_TRIGGER_TIMEOUT]")
-]
-GiveUpAfter = Annotated[
-    str | None, typer.Option(metavar="DURATION", help="Deadline for everything.  [CRYPTO_TRIGGER_GIVE_UP_AFTER]")
-]
-Every = Annotated[str | None, typer.Option(metavar="DURATION", help="Length of a slot.  [CRYPTO_TRIGGER_EVERY]")]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No answer on stdout; the status tells.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.")]
 
 app = typer.Typer()
 
@@ -68,7 +42,9 @@ class Commands(typer.core.TyperGroup):
         # A name that is none of them is answered with a similar one, looked for among all.
         for command in asked or app.registered_commands:
             alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-            alone.registered_commands = [command]
+            assert command.callback is not None  # noqa: S101 - `app.command` gave it one
+            completed = options.with_settings(command.callback)
+            alone.command(_name(command), cls=options.Command, epilog=command.epilog)(completed)
             self.commands[_name(command)] = typer.main.get_command(alone)
         return self.commands.get(cmd_name)
 
@@ -77,7 +53,10 @@ class Commands(typer.core.TyperGroup):
 program = typer.Typer(
     cls=Commands,
     help="Publish one trigger to NATS per time slot, and exit with a status that means something.",
-    epilog="Exit statuses: 0 in the stream; 75 perhaps; 2, 65, 69, 76, 77, 78 not; 70 a bug. See README.md.",
+    epilog=(
+        "The exit status tells whether the trigger is in the stream. 0: it is. 75: perhaps. 2, 65, 69, 76, 77, 78: it "
+        "is not. 70: a bug.\n\nExample: crypto-trigger publish --server nats://localhost:4222"
+    ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -110,7 +89,7 @@ class Run:
         from crypto_trigger.settings import load
 
         began = time.monotonic()
-        settings = self.settings = load(flags, env_file, os.environ)
+        settings = self.settings = load(flags, env_file, os.environ, began)
         self.reading = time.monotonic() - began
         self.report_file = settings.report_file
         if self.output:
@@ -225,58 +204,23 @@ def _program(
     pass
 
 
-@app.command()
+@app.command(epilog="Example: crypto-trigger publish --server nats://localhost:4222 --every 1h")
 def publish(
     context: typer.Context,
-    server: Server = None,
-    subject: Subject = None,
-    stream: Stream = None,
-    delivery: Delivery = None,
-    env_file: EnvFile = None,
-    timeout: Timeout = None,
-    give_up_after: GiveUpAfter = None,
-    every: Every = None,
-    scheduled_at: Annotated[
-        str | None,
-        typer.Option(metavar="TIME", help="The time this run stands for, RFC 3339.  [CRYPTO_TRIGGER_SCHEDULED_AT]"),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Publish though the slot has its trigger.")] = False,
-    require_subscriber: Annotated[
-        bool,
-        typer.Option(
-            "--require-subscriber",
-            help="Fail where nobody listens (delivery core).  [CRYPTO_TRIGGER_REQUIRE_SUBSCRIBER]",
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be published; connect to nothing.")
-    ] = False,
-    report_file: Annotated[
-        str | None,
-        typer.Option(metavar="PATH", help="Write the report here, as JSON.  [CRYPTO_TRIGGER_REPORT_FILE]"),
-    ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    env_file: options.EnvFile = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
 ) -> None:
-    """Deliver this slot's trigger: with jetstream one, however often this runs."""
+    """Deliver this slot's trigger. With delivery jetstream it is stored once, however often this runs."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     run.reports = True
-    run.report_file = report_file
-    settings = run.load(
-        env_file,
-        servers=server,
-        subject=subject,
-        stream=stream,
-        delivery=delivery,
-        timeout=timeout,
-        give_up_after=give_up_after,
-        every=every,
-        scheduled_at=scheduled_at,
-        require_subscriber="true" if require_subscriber else None,
-        report_file=report_file,
-    )
+    run.report_file = flags["report_file"]
+    settings = run.load(env_file, **flags)
     import socket
     from datetime import UTC, datetime
 
@@ -286,6 +230,9 @@ def publish(
     draft = Draft(settings, datetime.now(UTC), socket.gethostname(), force=force, offline=dry_run)
     run.draft = draft
     if dry_run:
+        from crypto_trigger.brokers.access import Access
+
+        Access.from_settings(settings)  # what a publish loads before it connects
         run.succeed(dry_run_line(draft.fix(None), settings), None, Outcome.DRY_RUN)
         return
     from crypto_trigger.brokers import publisher
@@ -300,38 +247,21 @@ def publish(
     run.succeed(receipt_line(receipt, draft.trigger), receipt, receipt.outcome)
 
 
-@app.command()
+@app.command(epilog="Example: crypto-trigger setup --server nats://localhost:4222 --replicas 3")
 def setup(
     context: typer.Context,
-    server: Server = None,
-    subject: Subject = None,
-    stream: Stream = None,
-    delivery: Delivery = None,
-    env_file: EnvFile = None,
-    timeout: Timeout = None,
-    give_up_after: GiveUpAfter = None,
-    every: Every = None,
-    replicas: Annotated[
-        int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster; 1 on creation if not given.")
-    ] = None,
-    update: Annotated[bool, typer.Option("--update", help="Change an existing stream where it differs.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    env_file: options.EnvFile = None,
+    replicas: options.Replicas = None,
+    update: options.Update = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
 ) -> None:
     """Create the stream, or say how the existing one differs."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
-    settings = run.load(
-        env_file,
-        servers=server,
-        subject=subject,
-        stream=stream,
-        delivery=delivery,
-        timeout=timeout,
-        give_up_after=give_up_after,
-        every=every,
-    )
+    settings = run.load(env_file, **flags)
     from crypto_trigger.brokers.setup import Change, SetUp
     from crypto_trigger.render import setup_data, setup_line
     from crypto_trigger.retry import GaveUp, Limits, Retry, complete
@@ -351,34 +281,19 @@ def setup(
     output.answer(setup_line(done), setup_data(done))
 
 
-@app.command()
+@app.command(epilog="Example: crypto-trigger config --env-file /etc/crypto-trigger.env")
 def config(
     context: typer.Context,
-    server: Server = None,
-    subject: Subject = None,
-    stream: Stream = None,
-    delivery: Delivery = None,
-    env_file: EnvFile = None,
-    timeout: Timeout = None,
-    give_up_after: GiveUpAfter = None,
-    every: Every = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    env_file: options.EnvFile = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
 ) -> None:
     """Show every setting, its value and where it came from."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
-    settings = run.load(
-        env_file,
-        servers=server,
-        subject=subject,
-        stream=stream,
-        delivery=delivery,
-        timeout=timeout,
-        give_up_after=give_up_after,
-        every=every,
-    )
+    settings = run.load(env_file, **flags)
     from crypto_trigger.settings import explain
 
     rows = explain(settings)
@@ -386,15 +301,11 @@ def config(
     output.answer(table, {"settings": list(rows)})
 
 
-@app.command()
+@app.command(epilog="Example: crypto-trigger demo --stay --port 4333")
 def demo(
     context: typer.Context,
-    stay: Annotated[
-        bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")
-    ] = False,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="The server's port; 4222 with --stay, else a free one.")
-    ] = None,
+    stay: options.Stay = False,
+    port: options.Port = None,
 ) -> None:
     """See it all work against a throw-away server."""
     run: Run = context.obj

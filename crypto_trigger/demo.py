@@ -19,8 +19,7 @@ from crypto_trigger.render import error_line, receipt_line, setup_line
 from crypto_trigger.retry import Limits, Retry
 from crypto_trigger.server import Server
 from crypto_trigger.settings import load
-from crypto_trigger.values import Server as Address
-from crypto_trigger.values import rfc3339
+from crypto_trigger.values import Address, rfc3339
 
 if TYPE_CHECKING:
     from crypto_trigger.render import Output

@@ -4,46 +4,75 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
+from stat import S_ISDIR, S_ISFIFO, S_ISREG
 
-# A pipe, as a shell makes of <(command), may take a moment to be filled; one that nobody fills must not hold the run.
-PATIENCE = 5.0
-_LARGEST = 1 << 20
+# In bytes. What is read here is parsed here, by patterns that take their time: a credentials file has 2 KiB.
+_LARGEST_TEXT = 1 << 16
+# In bytes. OpenSSL looks through all of it; the certificate authorities of a whole system are 0.2 MiB.
+_LARGEST_CERTIFICATES = 1 << 23
 _CHUNK = 1 << 16
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, until: float) -> str:
     """Return the content of a file or pipe as text, without a byte order mark.
 
-    Raises ValueError with what is wrong: it cannot be opened, is a directory, holds no UTF-8, holds more than 1 MiB,
-    or is a pipe that is not written and closed within 5 seconds.
+    `until` is a time of `time.monotonic()`: a pipe, as a shell makes of <(command), may take a moment to be filled, and
+    one that is not written and closed by then is given up. Raises ValueError with what is wrong: that, or the file
+    cannot be opened, is a directory, holds more than 64 KiB, no UTF-8, or NUL bytes.
     """
     try:
         # Not waiting for a pipe's other end, as a plain open would.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            return _drain(descriptor).decode("utf-8-sig")
+            content = _drain(descriptor, until)
         finally:
             os.close(descriptor)
     except IsADirectoryError:
         raise ValueError("is a directory, not a file") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {(error.strerror or 'unknown error').lower()}") from None
+    if b"\0" in content:
+        raise ValueError("cannot be read: it holds NUL bytes, as UTF-16 does; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("cannot be read: it is not UTF-8") from None
 
 
-def _drain(descriptor: int) -> bytes:
+def _drain(descriptor: int, until: float) -> bytes:
     from select import POLLIN, poll
 
     ready = poll()
     ready.register(descriptor, POLLIN)
-    deadline = time.monotonic() + PATIENCE
     content = bytearray()
-    while ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+    while ready.poll(max(0.0, until - time.monotonic()) * 1000):
         chunk = os.read(descriptor, _CHUNK)
         if not chunk:
             return bytes(content)
         content += chunk
-        if len(content) > _LARGEST:
-            raise ValueError("cannot be read: it holds more than 1 MiB")
-    raise ValueError(f"cannot be read: it was not written and closed within {PATIENCE:g} seconds")
+        if len(content) > _LARGEST_TEXT:
+            raise ValueError(f"cannot be read: it holds more than {_LARGEST_TEXT >> 10} KiB")
+    raise ValueError("cannot be read: it was not written and closed in time")
+
+
+def regular_file(path: str) -> Path:
+    """Return the path of a regular file that can be read, more than once: no pipe and no device.
+
+    Raises ValueError with what is wrong.
+    """
+    try:
+        # Looked at before it is opened: to open a device can have an effect.
+        found = os.stat(path)  # noqa: PTH116 - a Path says no to NUL
+        if S_ISDIR(found.st_mode):
+            raise ValueError("is a directory, not a file")
+        if S_ISFIFO(found.st_mode):
+            raise ValueError("is a pipe; it is read more than once, so that it must be a file")
+        if not S_ISREG(found.st_mode):
+            raise ValueError("is a device, not a file")
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as error:
+        raise ValueError(f"cannot be read: {(error.strerror or 'unknown error').lower()}") from None
+    if found.st_size > _LARGEST_CERTIFICATES:
+        raise ValueError(f"is too large: certificates are taken up to {_LARGEST_CERTIFICATES >> 20} MiB")
+    return Path(path)

@@ -1,4 +1,4 @@
-"""The text of one setting -> a checked value. Pure but for the few that read the file they name.
+"""The text of one setting, or of the file it names -> a checked value. Pure, but for what expands a path.
 
 Every parser takes the text as it was given and raises `ValueError` with what is wrong and what to write instead;
 the message never repeats the text, because the text may be a secret.
@@ -6,15 +6,13 @@ the message never repeats the text, because the text may be a secret.
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from os.path import expanduser, expandvars
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
-
-from crypto_trigger.files import read_text
 
 DEFAULT_PORT = 4222
 # In microseconds, the finest a timedelta has.
@@ -27,14 +25,24 @@ _UNITS = {
     "s": 1_000_000,
     "m": 60_000_000,
     "h": 3_600_000_000,
+    # Beyond Go's, as the nats CLI has them.
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
 }
 # Patterns are compiled where they are used: a run without credentials does not pay for theirs.
-_DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
+_DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)"
 _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-_LONGEST_SUBJECT = 255
+# The patterns of durations and times take a time that grows with the square of the length.
+_LONGEST_DURATION = 1000
+_LONGEST_TIME = 100
+# In bytes. nats-server takes stream names of up to 255 (JSMaxNameLen). With the others as short, a line of the protocol
+# that holds some of them stays below the 4096 bytes that a server reads.
+_LONGEST_NAME = 255
+_LONGEST_TEXT = 4096
+# Of one part of a host name, and of all of it (RFC 1035, 2.3.4).
+_LONGEST_LABEL = 63
+_LONGEST_HOST = 253
 _NKEY_SEED = r"SU[A-Z2-7]{56}"
-_CREDS_JWT = r"-{3,}BEGIN NATS USER JWT-{3,}\s+(\S+)\s+-{3,}END NATS USER JWT-{3,}"
-_CREDS_SEED = r"-{3,}BEGIN USER NKEY SEED-{3,}\s+(\S+)\s+-{3,}END USER NKEY SEED-{3,}"
 
 
 class Delivery(StrEnum):
@@ -45,8 +53,8 @@ class Delivery(StrEnum):
     STREAMING = "streaming"
 
 
-class Server(NamedTuple):
-    """One NATS server's address, with the credentials its URL carried. `str()` and `repr()` are the address alone."""
+class Address(NamedTuple):
+    """One NATS server's address, with the credentials its URL held. `str()` and `repr()` are the address alone."""
 
     host: str
     port: int = DEFAULT_PORT
@@ -77,14 +85,27 @@ class Creds(NamedTuple):
 
 
 def text(raw: str) -> str:
-    """Return any text without control characters.
+    """Return any text of up to 4096 bytes without control characters.
 
-    Raises ValueError for an empty text or a control character.
+    Raises ValueError for an empty text, for a longer one, for a control character and for bytes that are not UTF-8.
     """
     if not raw:
         raise ValueError("is empty")
     if not raw.isprintable():
-        raise ValueError("holds a control character")
+        undecoded = any("\ud800" <= letter <= "\udfff" for letter in raw)
+        raise ValueError("holds bytes that are not UTF-8" if undecoded else "holds a control character")
+    return bounded(raw, _LONGEST_TEXT)
+
+
+def label(raw: str) -> str:
+    """Return a text as `text` does, of up to 255 bytes."""
+    return bounded(text(raw), _LONGEST_NAME)
+
+
+def bounded(raw: str, most: int) -> str:
+    """Return a text of up to `most` bytes. Raises ValueError for a longer one."""
+    if len(raw.encode(errors="surrogateescape")) > most:
+        raise ValueError(f"is longer than {most} bytes")
     return raw
 
 
@@ -113,12 +134,12 @@ def delivery(raw: str) -> Delivery:
 
 
 def duration(raw: str) -> timedelta:
-    """Return the length of time written as Go's `time.ParseDuration` reads it: `500ms`, `15m`, `1h30m`.
+    """Return the length of time written as Go's `time.ParseDuration` reads it, or in days and weeks: `1h30m`, `7d`.
 
     Only lengths above zero and up to 8760h (a year) are durations here; finer than a microsecond is lost.
     """
-    if not re.fullmatch(f"({_DURATION_PART})+", raw):
-        raise ValueError("is not a duration; write it like 500ms, 15m or 1h30m")
+    if len(raw) > _LONGEST_DURATION or not re.fullmatch(f"({_DURATION_PART})+", raw):
+        raise ValueError("is not a duration; write it like 500ms, 15m, 1h30m or 7d")
     try:
         parts = re.findall(_DURATION_PART, raw)
         total = timedelta(microseconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
@@ -155,7 +176,7 @@ def slot_length(raw: str) -> timedelta:
 
 def instant(raw: str) -> datetime:
     """Return a moment written as RFC 3339 has it, in UTC: `2026-11-23T17:45:00Z`, `2026-11-23T18:45:00+01:00`."""
-    if not re.fullmatch(_RFC3339, raw):
+    if len(raw) > _LONGEST_TIME or not re.fullmatch(_RFC3339, raw):
         raise ValueError("is not an RFC 3339 time; write it like 2026-11-23T17:45:00Z")
     try:
         return datetime.fromisoformat(raw.upper().replace(" ", "T")).astimezone(UTC)
@@ -171,7 +192,7 @@ def rfc3339(moment: datetime) -> str:
 def subject(raw: str) -> str:
     """Return a literal NATS subject: tokens joined by dots, no wildcards, no blanks, no leading `$`."""
     if not raw.isprintable() or " " in raw:
-        raise ValueError("holds a blank or a control character, which a NATS subject cannot")
+        raise ValueError("holds a blank, a control character or bytes that are not UTF-8, which a NATS subject cannot")
     tokens = raw.split(".")
     if not all(tokens):
         raise ValueError("has an empty part; a NATS subject is names joined by dots, like crypto.update")
@@ -179,17 +200,15 @@ def subject(raw: str) -> str:
         raise ValueError("is a wildcard; a message is published to one literal subject, like crypto.update")
     if raw.startswith("$"):
         raise ValueError("starts with $, which belongs to the server")
-    if len(raw.encode()) > _LONGEST_SUBJECT:
-        raise ValueError(f"is longer than {_LONGEST_SUBJECT} bytes")
-    return raw
+    return bounded(raw, _LONGEST_NAME)
 
 
 def name(raw: str) -> str:
-    r"""Return a name that can be one part of a subject and of a path: a stream, a domain, a cluster.
+    r"""Return a name of up to 255 bytes that can be one part of a subject and of a path: a stream, a domain, a cluster.
 
     The characters NATS refuses in a stream's name are refused: `> * . / \` and white space.
     """
-    text(raw)
+    label(raw)
     if bad := sorted(set(raw) & set(">*./\\ ")):
         raise ValueError(f"holds {' '.join(map(repr, bad))}, which a NATS name cannot")
     return raw
@@ -207,15 +226,24 @@ def check_channel(raw: str) -> None:
         raise ValueError("holds '/', which a channel of NATS Streaming cannot")
 
 
-def servers(raw: str) -> tuple[Server, ...]:
-    """Return the servers of a comma-separated list of `nats://` and `tls://` URLs, in its order."""
+def servers(raw: str) -> tuple[Address, ...]:
+    """Return the servers of a comma-separated list of `nats://` and `tls://` URLs, in its order.
+
+    A server without a scheme is `nats://`: `localhost:4222`, `[::1]:4222`, `h`.
+    """
     return tuple(_server(part.strip()) for part in raw.split(","))
 
 
-def _server(raw: str) -> Server:
+def _server(raw: str) -> Address:
     wanted = "must be nats://host:port or tls://host:port, several of them separated by commas"
+    if not raw:
+        raise ValueError(wanted)
+    if not raw.isprintable():  # urlsplit would take some of them away
+        raise ValueError(f"holds a control character or bytes that are not UTF-8; it {wanted}")
+    if "$" in raw.rpartition("@")[2]:
+        raise ValueError("holds a $ in a host or port: variables are not expanded here, so write the host itself")
     try:
-        url = urlsplit(raw)
+        url = urlsplit(raw if "://" in raw else f"nats://{raw}")
         port = url.port
     except ValueError:
         raise ValueError(f"has no valid host and port; it {wanted}") from None
@@ -224,78 +252,92 @@ def _server(raw: str) -> Server:
     if url.scheme not in ("nats", "tls"):
         raise ValueError(wanted)
     host = url.hostname
-    if not host or port == 0 or not host.isprintable() or " " in host:
+    if not host or port == 0 or not _is_host(host):
         raise ValueError(f"has no valid host and port; it {wanted}")
+    _check_labels(host)
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError("goes on after the port; write / ? # in a password as %2F %3F %23")
     # nats.go decodes percent-escapes here, nats-py sends them as they stand.
     user, password = unquote(url.username or ""), unquote(url.password or "")
     tls = url.scheme == "tls"
     if url.password is None:
-        return Server(host, port or DEFAULT_PORT, tls, token=user)
-    return Server(host, port or DEFAULT_PORT, tls, user=user, password=password)
+        return Address(host, port or DEFAULT_PORT, tls, token=user)
+    return Address(host, port or DEFAULT_PORT, tls, user=user, password=password)
 
 
-def mask_url(raw: str) -> str:
-    """Return a list of URLs, well-formed or not, without anything that may be a credential."""
-    if "@" not in raw:
-        # `nats://user:password`, the host forgotten: what stands where a port belongs and is none.
-        return re.sub(r"(://(?:\[[^]]*\]|[^:/,[]*)):(?![0-9]*/?(?:,|$))[^,]*", r"\1:***", raw)
-    # The scheme of a first URL that has one: what comes before a later "://" may hold a password.
-    scheme = re.match(r"[a-z]{1,5}://", raw)
-    return f"{scheme[0] if scheme else ''}***@{raw.rpartition('@')[2]}"
+def _is_host(host: str) -> bool:
+    """Tell whether a text can be a host name, an IPv4 address or an IPv6 address, which may name its interface."""
+    return ":" in host or all(letter.isalnum() or letter in "-._" for letter in host)
 
 
-def mask_seed(raw: str) -> str:
-    """Return a text without nkey seeds: some give the seed where its file is to be named."""
-    return re.sub(_NKEY_SEED, "***", raw)
-
-
-def expand(raw: str) -> str:
-    """Return a path with `~` and `$VARIABLES` expanded, as natscli does."""
-    return expandvars(expanduser(raw))  # noqa: PTH111 - Path.expanduser raises where there is no home
-
-
-def readable_file(raw: str) -> Path:
-    """Return the path of a file that exists and can be read, more than once: no pipe."""
-    path = Path(expand(raw))
+def _check_labels(host: str) -> None:
+    """Raise ValueError for a host name that no resolver takes, because one of its parts or all of it is too long."""
+    if ":" in host:
+        return
     try:
-        if path.is_dir():
-            raise ValueError("is a directory, not a file")
-        if path.is_fifo():
-            raise ValueError("is a pipe; it is read more than once, so that it must be a file")
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise ValueError(f"cannot be read: {(error.strerror or 'unknown error').lower()}") from None
-    return path
+        name = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError("has a host name that cannot be resolved: a part of it is empty or too long") from None
+    labels = name.removesuffix(".").split(".")
+    if len(name) > _LONGEST_HOST or not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
+        raise ValueError(
+            f"has a host name that cannot be resolved: each part of it has 1 to {_LONGEST_LABEL} characters, "
+            f"and all of it at most {_LONGEST_HOST}"
+        )
 
 
-def secret_file(raw: str) -> str:
+def path(raw: str) -> str:
+    """Return a path with `~` and `$VARIABLES` expanded, as natscli does, in the form that `open` takes.
+
+    Where the locale is not UTF-8, that form holds surrogates for what is not ASCII.
+    """
+    if not raw:
+        raise ValueError("is empty")
+    if "\0" in raw:
+        raise ValueError("holds a NUL, which no path can")
+    local = raw if raw.isascii() else os.fsdecode(raw.encode("utf-8", "surrogateescape"))
+    return expandvars(expanduser(local))  # noqa: PTH111 - Path.expanduser raises where there is no home
+
+
+def mounted_secret(content: str) -> str:
     """Return the secret a file holds, without the line end that editors and `kubectl` leave behind it."""
-    content = read_text(expand(raw)).rstrip("\r\n")
-    if not content:
+    found = content.rstrip("\r\n")
+    if not found:
         raise ValueError("names an empty file")
-    return content
+    return found
 
 
-def nkey_file(raw: str) -> str:
+def nkey_seed(content: str) -> str:
     """Return the user seed that an nkey file holds: 58 characters that begin with `SU`."""
-    seed = read_text(expand(raw)).strip()
+    seed = content.strip()
     if not re.fullmatch(_NKEY_SEED, seed):
         raise ValueError("names a file that holds no user nkey seed (58 characters, SU...)")
     return seed
 
 
-def creds_file(raw: str) -> Creds:
+def creds(content: str) -> Creds:
     """Return the JWT and the seed of a credentials file as `nsc` writes it; line ends may be CRLF.
 
     Read here and not by nats-py, which loops for ever on a file without the JWT's marker (nats.py#1020).
     """
-    content = read_text(expand(raw))
-    jwt, seed = re.search(_CREDS_JWT, content), re.search(_CREDS_SEED, content)
+    jwt, seed = _framed(content, "NATS USER JWT"), _framed(content, "USER NKEY SEED")
     if not jwt:
         raise ValueError("names a file without its NATS USER JWT part; make it with: nsc generate creds")
-    if not seed or not re.fullmatch(_NKEY_SEED, seed[1]):
+    if not seed or not re.fullmatch(_NKEY_SEED, seed):
         raise ValueError("names a file without its USER NKEY SEED part; make it with: nsc generate creds")
-    return Creds(jwt[1], seed[1])
+    return Creds(jwt, seed)
+
+
+def _framed(content: str, what: str) -> str | None:
+    """Return the one word between the lines `---BEGIN what---` and `---END what---`, or None."""
+    lines = [line.strip() for line in content.splitlines()]
+    words: list[str] | None = None
+    for line in filter(None, lines):
+        marker = line.strip("-") if line.startswith("---") and line.endswith("---") else ""
+        if marker == f"BEGIN {what}":
+            words = []
+        elif marker == f"END {what}" and words is not None:
+            return words[0] if len(words) == 1 and len(words[0].split()) == 1 else None
+        elif words is not None:
+            words.append(line)
+    return None

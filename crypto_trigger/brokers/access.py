@@ -1,16 +1,20 @@
-"""Who we are and what we trust: the credentials and certificates a connection is made with."""
+"""Who we are and what we trust: the credentials and certificates a connection is made with.
+
+A dry run checks them here, too, and loads neither nats for that nor, where no TLS is asked for, ssl.
+"""
 
 from __future__ import annotations
 
-import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from nats.aio.client import RawCredentials
+from typing import TYPE_CHECKING, NamedTuple
 
 from crypto_trigger.errors import ConfigError
 
 if TYPE_CHECKING:
+    from nats.aio.client import RawCredentials
+
+    from crypto_trigger.brokers.tls import WitnessedContext
     from crypto_trigger.settings import Settings
+    from crypto_trigger.values import Creds
 
 
 class Access(NamedTuple):
@@ -26,26 +30,27 @@ class Access(NamedTuple):
     user: str | None
     password: str | None
     token: str | None
-    creds: RawCredentials | None
+    creds: Creds | None
     nkey: str | None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Access:
-        """Load certificates and keys. Raises ConfigError naming the variable where one does not fit."""
-        wants_tls = bool(settings.ca or settings.cert or settings.tls_first)
+        """Load certificates and keys. Raises ConfigError with a line for each variable that does not fit."""
+        problems: list[str] = []
+        wants_tls = any(server.tls for server in settings.servers)
         tls = None
-        if wants_tls or any(server.tls for server in settings.servers):
-            tls = _tls_context(settings)
-        creds = None
-        if settings.creds:
-            _check_seed(settings.creds.seed, "creds", settings)
-            # Rebuilt from its two parts, so that nats-py sees line ends and markers as it expects them.
-            creds = RawCredentials(
-                f"-----BEGIN NATS USER JWT-----\n{settings.creds.jwt}\n------END NATS USER JWT------\n"
-                f"-----BEGIN USER NKEY SEED-----\n{settings.creds.seed}\n------END USER NKEY SEED------\n"
-            )
-        if settings.nkey:
-            _check_seed(settings.nkey, "nkey", settings)
+        if wants_tls:
+            from crypto_trigger.brokers.tls import context_of
+
+            try:
+                tls = context_of(settings)
+            except ConfigError as error:
+                problems += error.problems
+        for attribute, seed in (("creds", settings.creds and settings.creds.seed), ("nkey", settings.nkey)):
+            if seed and not _is_nkey(seed):
+                problems.append(settings.source(attribute).problem("holds a seed that is no nkey"))
+        if problems:
+            raise ConfigError(*problems)
         # natscli's rule: a user without a password is a token.
         lone_user = settings.user if settings.password is None else None
         return cls(
@@ -59,51 +64,27 @@ class Access(NamedTuple):
             user=settings.user if settings.password is not None else None,
             password=settings.password,
             token=settings.token or lone_user,
-            creds=creds,
+            creds=settings.creds,
             nkey=settings.nkey,
         )
 
+    @property
+    def user_credentials(self) -> RawCredentials:
+        """The credentials file as nats-py takes it, with the line ends and markers it expects."""
+        from nats.aio.client import RawCredentials
 
-class WitnessedContext(ssl.SSLContext):
-    """A TLS context that counts the handshakes begun with it: the public way to see whether nats-py upgraded."""
-
-    handshakes = 0
-
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:  # noqa: ANN401 - passed on as they are
-        """Begin a handshake, as `ssl.SSLContext` does."""
-        self.handshakes += 1
-        return super().wrap_bio(*args, **kwargs)
-
-
-def _tls_context(settings: Settings) -> WitnessedContext:
-    context = WitnessedContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if settings.ca:
-            context.load_verify_locations(settings.ca)
-        else:
-            context.load_default_certs()
-    except OSError:
-        raise ConfigError(settings.source("ca").problem("holds no PEM certificate")) from None
-    if settings.cert and settings.key:
-
-        def refuse() -> str:
-            # Without a callback OpenSSL would ask on the terminal, and wait.
-            raise ConfigError(settings.source("key").problem("is encrypted; decrypt it with: openssl pkey"))
-
-        try:
-            context.load_cert_chain(settings.cert, settings.key, password=refuse)
-        except OSError:
-            key = settings.source("key")
-            raise ConfigError(
-                settings.source("cert").problem(f"and {key.setting.variable} '{key.shown}' are no PEM pair")
-            ) from None
-    return context
+        assert self.creds is not None  # noqa: S101 - asked only where there is one
+        return RawCredentials(
+            f"-----BEGIN NATS USER JWT-----\n{self.creds.jwt}\n------END NATS USER JWT------\n"
+            f"-----BEGIN USER NKEY SEED-----\n{self.creds.seed}\n------END USER NKEY SEED------\n"
+        )
 
 
-def _check_seed(seed: str, attribute: str, settings: Settings) -> None:
+def _is_nkey(seed: str) -> bool:
     import nkeys
 
     try:
         nkeys.from_seed(bytearray(seed.encode()))
     except nkeys.NkeysError:
-        raise ConfigError(settings.source(attribute).problem("holds a seed that is no nkey")) from None
+        return False
+    return True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from crypto_trigger.brokers.access import Access
     from crypto_trigger.retry import Attempt
-    from crypto_trigger.values import Server
+    from crypto_trigger.values import Address
 
 T = TypeVar("T")
 # Nothing is pending when we close, so that a healthy close takes under a millisecond; on TLS to a frozen server it
@@ -45,8 +45,10 @@ class Connection:
     `leaving` tells that the server is in lame duck mode: it shuts down, JetStream first.
     """
 
-    def __init__(self, server: Server, access: Access, attempt: Attempt, names: Mapping[str, str]) -> None:
-        """Take what the table of faults calls by name, but for the subject (`faults.explain`)."""
+    def __init__(
+        self, server: Address, access: Access, attempt: Attempt, names: Callable[[], Mapping[str, str]]
+    ) -> None:
+        """Take a function for what the table of faults calls by name, but for the subject (`faults.explain`)."""
         self.server = server
         self.client = Client()
         self._access = access
@@ -210,7 +212,7 @@ class Connection:
             options |= self._guarded(user=access.user, password=access.password or "")
         elif access.creds is not None:
             # The empty token is sent beside the JWT and means nothing; its guard runs before the JWT is sent.
-            options |= {"user_credentials": access.creds, **self._guarded(token="")}
+            options |= {"user_credentials": access.user_credentials, **self._guarded(token="")}
         elif access.nkey is not None:
             options["nkeys_seed_str"] = access.nkey
         elif access.token is not None:
@@ -294,7 +296,7 @@ class Connection:
 
     def _raise_explained(self, error: Exception, phase: Phase, subject: str = "") -> None:
         """Raise what `error` means; return if its kind is unforeseen, so that it goes on as it is."""
-        explained = explain(error, phase, str(self.server), {**self._names, "subject": subject})
+        explained = explain(error, phase, str(self.server), {**self._names(), "subject": subject})
         if explained is error:
             return
         if phase is Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:

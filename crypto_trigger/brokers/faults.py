@@ -17,6 +17,7 @@ import nats.js.errors
 from crypto_trigger.brokers.fault_table import RULES, Phase
 from crypto_trigger.brokers.jetstream_errors import API_RULES
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, NoAck, Rejected, Unavailable
+from crypto_trigger.masking import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +91,7 @@ def _own_words(error: Exception) -> str:
 def clean(text: str) -> str:
     """Return a server's text fit for one line: control characters escaped, and cut after 200 characters."""
     cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return escaped(cut)
 
 
 def api_error(answer: bytes) -> nats.js.errors.APIError | None:

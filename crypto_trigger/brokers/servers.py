@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crypto_trigger.brokers.access import Access
@@ -13,14 +14,17 @@ from crypto_trigger.brokers.fault_table import Phase
 from crypto_trigger.brokers.faults import explain
 from crypto_trigger.brokers.greeting import look_closer
 from crypto_trigger.brokers.resolver import resolve
+from crypto_trigger.credentials import NONE
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
-    from crypto_trigger.values import Server
+    from crypto_trigger.values import Address
+
+_CREDENTIALS = ("NATS_USER and NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_NKEY")
 
 
 class Servers:
@@ -42,7 +46,7 @@ class Servers:
         servers = self.settings.servers
         first = (attempt.number - 1) % len(servers)
         for position, server in enumerate(servers[first:] + servers[:first]):
-            names = self._names(server)
+            names = partial(self._names, server)
             servers_left = len(servers) - position
             try:
                 addresses = await self._addresses(server, self._patience(attempt, servers_left), names)
@@ -73,18 +77,20 @@ class Servers:
     def _patience(self, attempt: Attempt, steps: int) -> float:
         return min(self.access.timeout, attempt.share(steps))
 
-    def _names(self, server: Server) -> Mapping[str, str]:
+    def _names(self, server: Address) -> Mapping[str, str]:
         """Return what the table of faults calls by name, but for the subject (`faults.explain`)."""
         settings = self.settings
+        who = settings.credentials_in_force(server)
+        known = who != NONE
         return {
             "stream": settings.stream,
             "cluster": settings.cluster_id,
-            "who": settings.credentials_in_force(server),
-            "check": "check the credentials",
+            "who": who if known else "a client without credentials",
+            "check": "check them" if known else f"set {', '.join(_CREDENTIALS[:-1])} or {_CREDENTIALS[-1]}",
             "setup": "crypto-trigger setup",
         }
 
-    async def _addresses(self, server: Server, patience: float, names: Mapping[str, str]) -> list[str]:
+    async def _addresses(self, server: Address, patience: float, names: Callable[[], Mapping[str, str]]) -> list[str]:
         """Return the server's addresses. Raises a BrokerError, or ConfigError for what cannot be a name."""
         try:
             return await resolve(server.host, server.port, patience)
@@ -95,7 +101,7 @@ class Servers:
                 f"{server}: the host name was not resolved within the timeout", fact=Fact.NAME_NOT_FOUND
             ) from None
         except OSError as error:
-            explained = explain(error, Phase.CONNECT, str(server), {**names, "subject": ""})
+            explained = explain(error, Phase.CONNECT, str(server), {**names(), "subject": ""})
             if explained is error:
                 raise
             raise explained from error

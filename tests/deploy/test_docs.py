@@ -78,21 +78,23 @@ def test_every_command_that_readme_names_is_one(run):
     assert named == commands(run)
 
 
-def test_readme_lists_every_setting_with_its_default_and_flag():
-    rows = table("Settings")
-    assert set(rows) == VARIABLES
+def test_readme_lists_every_setting_as_the_table_of_settings_has_it():
+    variables = {setting.attribute: setting.variable for setting in SETTINGS}
+    wanted = {}
     for setting in SETTINGS:
-        default, meaning = rows[setting.variable]
-        assert default.strip("`") == (setting.default or ""), setting.variable
-        flags = re.findall(r"flag `(--[\w-]+)`", meaning)
-        assert flags == ([setting.flag] if setting.flag else []), setting.variable
+        default = setting.default or variables.get(setting.default_of, "")
+        flag = f" Flag {setting.flag}." if setting.flag else ""
+        wanted[setting.variable] = [default, setting.meaning + flag]
+    written = {name: [cell.replace("`", "") for cell in cells] for name, cells in table("Settings").items()}
+    assert list(written) == list(wanted)
+    assert written == wanted
 
 
 def test_every_flag_of_a_setting_names_its_variable_in_the_help(run):
     helps = " ".join("".join(run(command, "--help").out for command in commands(run)).split())
     for setting in SETTINGS:
         if setting.flag:
-            assert re.search(rf"{setting.flag} .*?\[{setting.variable}\]", helps), setting.flag
+            assert re.search(rf"{setting.flag} [^\[]*\[env var: {setting.variable}[;\]]", helps), setting.flag
 
 
 def test_readme_shows_the_lines_that_the_program_says():

@@ -15,7 +15,7 @@ HOME = Path(crypto_trigger.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"demo"},
+    {"options", "demo"},
     {"delivery", "render", "notify"},
     # The servers as we see them, on several floors.
     {"brokers"},
@@ -24,21 +24,23 @@ FLOORS = (
     {"brokers.servers"},
     {"brokers.connection"},
     {"brokers.access", "brokers.faults", "brokers.greeting", "brokers.resolver"},
-    {"brokers.fault_table", "brokers.jetstream_errors"},
+    {"brokers.tls", "brokers.fault_table", "brokers.jetstream_errors"},
     {"retry", "server", "draft"},
     {"settings"},
-    {"trigger"},
+    {"table"},
+    {"setting", "agreement", "contexts", "env_file"},
+    {"trigger", "credentials"},
     {"values"},
-    {"errors", "signals", "files"},
+    {"errors", "signals", "files", "masking"},
     {"__init__"},
 )
 ROOMS = {
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
     "backoff": {"retry"},
     "rich": {"render"},
     "nats": {"brokers."},
     "nkeys": {"brokers."},
-    "dotenv": {"settings"},
+    "dotenv": {"env_file"},
     "subprocess": {"server"},
 }
 DISTRIBUTIONS = {"dotenv": "python-dotenv", "nats": "nats-py", "nkeys": "nats-py", "subprocess": None}

@@ -117,10 +117,10 @@ def test_a_weaker_guard_is_told():
 
 
 def test_a_dry_run_tells_everything_that_would_be_sent_and_where_to():
-    settings = load({}, "/dev/null", {"NATS_URL": "nats://worker:hunter2@a,tls://b:1"})
+    settings = load({}, "/dev/null", {"NATS_URL": "nats://worker:hunter2@a,nats://b:1"})
     assert dry_run_line(TRIGGER, settings) == (
         'dry run: would publish {"trigger":"update"} to crypto.update for 2026-11-23T12:00:00Z '
-        "(msg id crypto.update:2026-11-23T12:00:00Z, stream crypto-stats, nats://a:4222, tls://b:1)"
+        "(msg id crypto.update:2026-11-23T12:00:00Z, stream crypto-stats, nats://a:4222, nats://b:1)"
     )
 
 

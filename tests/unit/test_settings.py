@@ -9,7 +9,7 @@ import pytest
 
 from crypto_trigger.errors import ConfigError
 from crypto_trigger.settings import SETTINGS, explain, load
-from crypto_trigger.values import Delivery, Server
+from crypto_trigger.values import Address, Delivery
 
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 # As natscli writes a context with nothing but a server in it.
@@ -100,7 +100,7 @@ def test_an_empty_flag_is_a_mistake_and_not_a_missing_one():
 
 def test_the_defaults_are_those_of_the_contract():
     found = settings_of()
-    assert found.servers == (Server("localhost", 4222),)
+    assert found.servers == (Address("localhost", 4222),)
     assert (found.cluster_id, found.stream, found.client_id) == ("crypto-stats", "crypto-stats", "worker-server")
     assert (found.subject, found.delivery) == ("crypto.update", Delivery.JETSTREAM)
     assert (found.every, found.early) == (timedelta(minutes=15), timedelta(seconds=5))
@@ -135,16 +135,20 @@ def test_the_stream_is_named_after_the_cluster_unless_it_has_a_name():
 @pytest.mark.parametrize(
     ("raw", "servers"),
     [
-        ("nats://h", [Server("h", 4222)]),
-        ("nats://h:4333/", [Server("h", 4333)]),
-        ("tls://h", [Server("h", 4222, tls=True)]),
-        ("nats://[::1]:4333", [Server("::1", 4333)]),
-        ("nats://a, tls://b:1 ,nats://c", [Server("a"), Server("b", 1, tls=True), Server("c")]),
-        ("nats://u:p@h", [Server("h", user="u", password="p")]),
-        ("nats://u:p%40%2F%2C@h", [Server("h", user="u", password="p@/,")]),
-        ("nats://u%3A:p@ss@h", [Server("h", user="u:", password="p@ss")]),
-        ("nats://u:@h", [Server("h", user="u", password="")]),
-        ("nats://tok%2Fen@h", [Server("h", token="tok/en")]),
+        ("nats://h", [Address("h", 4222)]),
+        ("nats://h:4333/", [Address("h", 4333)]),
+        ("tls://h", [Address("h", 4222, tls=True)]),
+        ("nats://[::1]:4333", [Address("::1", 4333)]),
+        ("nats://a, nats://b:1 ,nats://c", [Address("a"), Address("b", 1), Address("c")]),
+        ("nats://a, tls://b:1 ,nats://c", [Address("a", tls=True), Address("b", 1, tls=True), Address("c", tls=True)]),
+        ("localhost:4333", [Address("localhost", 4333)]),
+        ("[::1]:4333,h", [Address("::1", 4333), Address("h")]),
+        ("u:p@h:4333", [Address("h", 4333, user="u", password="p")]),
+        ("nats://u:p@h", [Address("h", user="u", password="p")]),
+        ("nats://u:p%40%2F%2C@h", [Address("h", user="u", password="p@/,")]),
+        ("nats://u%3A:p@ss@h", [Address("h", user="u:", password="p@ss")]),
+        ("nats://u:@h", [Address("h", user="u", password="")]),
+        ("nats://tok%2Fen@h", [Address("h", token="tok/en")]),
     ],
 )
 def test_a_list_of_servers_is_read_as_nats_writes_it(raw, servers):
@@ -181,8 +185,7 @@ BAD = [
     *(
         ("NATS_URL", raw, says)
         for raw, says in (
-            ("foo", "must be nats://host:port"),
-            ("localhost:4222", "must be nats://host:port"),
+            ("foo:bar", "no valid host and port"),
             ("http://h", "must be nats://host:port"),
             ("ws://h:80", "WebSocket"),
             ("nats://", "no valid host and port"),
@@ -190,6 +193,12 @@ BAD = [
             ("nats://h:65536", "no valid host and port"),
             ("nats://[::1", "no valid host and port"),
             ("nats://two words", "no valid host and port"),
+            (f"nats://{'a' * 64}.example", "cannot be resolved"),
+            (f"nats://{'a.' * 127}a", "cannot be resolved"),
+            ("nats://a..b", "cannot be resolved"),
+            ("nats://ü" + "ü" * 60, "cannot be resolved"),
+            ("nats://${HOST}:4222", "variables are not expanded here"),
+            ("nats://h:$PORT", "variables are not expanded here"),
             ("nats://a,,nats://b", "must be nats://host:port"),
             ("nats://a,", "must be nats://host:port"),
             ("nats://h/path", "goes on after the port"),
@@ -198,7 +207,7 @@ BAD = [
     ),
     *(
         ("CRYPTO_TRIGGER_TIMEOUT", raw, "duration")
-        for raw in ("banana", "5", "-5s", "1d", "5 s", "5S", "1h30", "1,5s", ".s")
+        for raw in ("banana", "5", "-5s", "1y", "5 s", "5S", "1h30", "1,5s", ".s")
     ),
     *(
         ("CRYPTO_TRIGGER_TIMEOUT", raw, "more than 0s and at most 8760h")
@@ -241,6 +250,17 @@ BAD = [
 ]
 
 
+# Of an address that cannot be read, only what is no password.
+SHOWN = {
+    "foo:bar": "foo:***",
+    "nats://[::1": "nats://***",
+    "nats://two words": "nats://two***",
+    "nats://h:$PORT": "nats://h:***",
+    "nats://h/path": "nats://h***",
+    "nats://h?tls=1": "nats://h***",
+}
+
+
 def test_a_password_without_its_host_is_not_shown():
     (problem,) = problems_of({"NATS_URL": "nats://[::1]:4222,nats://worker:pass:word"})
     assert problem.startswith("NATS_URL 'nats://[::1]:4222,nats://worker:***' (from the environment) has no valid host")
@@ -258,7 +278,7 @@ def test_early_may_be_none_at_all():
 @pytest.mark.parametrize(("variable", "raw", "says"), BAD, ids=lambda value: repr(value)[:40])
 def test_a_bad_value_is_one_line_with_its_variable_value_and_origin(variable, raw, says):
     (problem,) = problems_of({variable: raw})
-    shown = raw.encode("unicode_escape").decode() if not raw.isprintable() else raw
+    shown = SHOWN.get(raw) or (raw.encode("unicode_escape").decode() if not raw.isprintable() else raw)
     shown = shown if len(shown) <= 80 else shown[:80] + "..."
     assert problem.startswith(f"{variable} '{shown}' (from the environment) ")
     assert says in problem
@@ -272,8 +292,10 @@ def test_a_bad_value_is_one_line_with_its_variable_value_and_origin(variable, ra
         ({"CRYPTO_TRIGGER_EVERY": "30s"}, "CRYPTO_TRIGGER_GIVE_UP_AFTER '60s' (from the default)"),
         ({"CRYPTO_TRIGGER_EARLY": "15m"}, "CRYPTO_TRIGGER_EARLY '15m'"),
         ({"CRYPTO_TRIGGER_BACKOFF_BASE": "11s"}, "CRYPTO_TRIGGER_BACKOFF_BASE '11s'"),
-        ({"NATS_CERT": os.devnull}, f"NATS_CERT '{os.devnull}' (from the environment) needs NATS_KEY"),
-        ({"NATS_KEY": os.devnull}, f"NATS_KEY '{os.devnull}' (from the environment) needs NATS_CERT"),
+        ({"NATS_CERT": __file__}, "NATS_CERT '"),
+        ({"NATS_KEY": __file__}, "NATS_KEY '"),
+        ({"NATS_PASSWORD": "p"}, "NATS_PASSWORD '***' (from the environment) needs NATS_USER beside it"),
+        ({"NATS_PASSWORD_FILE": __file__}, "NATS_PASSWORD_FILE '"),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, dict) else None,
 )
@@ -284,7 +306,7 @@ def test_what_two_values_get_wrong_together_is_one_line(environ, says):
 
 def test_every_bad_value_is_found_at_once_each_on_a_line_of_its_own(run):
     Path(".env").write_text("CRYPTO_TRIGGER_TIMEOUT=soon\nnonsense here\n")
-    os.environ["NATS_URL"] = "foo"
+    os.environ["NATS_URL"] = "foo:bar"
     result = run("publish", "--every", "banana")
     assert result.status == 78
     assert result.out == ""
@@ -293,7 +315,7 @@ def test_every_bad_value_is_found_at_once_each_on_a_line_of_its_own(run):
     assert all(line.startswith("crypto-trigger: ") for line in lines)
     for words in (
         ".env line 2 is not NAME=value",
-        "NATS_URL 'foo' (from the environment)",
+        "NATS_URL 'foo:***' (from the environment)",
         "CRYPTO_TRIGGER_EVERY 'banana' (from --every)",
         "CRYPTO_TRIGGER_TIMEOUT 'soon' (from .env line 1)",
     ):
@@ -338,6 +360,8 @@ def test_no_secret_is_shown_by_any_look_at_the_settings(raw, secret, request, ru
     write("nkey.txt", SEED + "\n")
     write("creds.txt", creds())
     variable = request.node.callspec.id.partition(" ")[0]
+    if "PASSWORD" in variable:
+        monkeypatch.setenv("NATS_USER", "worker")
     monkeypatch.setenv(variable, raw)
     found = settings_of(os.environ)
     seen = [repr(found), repr(found.sources), str(explain(found))]
@@ -374,7 +398,7 @@ def test_the_text_of_a_bad_line_in_the_env_file_is_not_shown():
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=["bare", "lf", "crlf"])
 def test_a_mounted_secret_is_read_without_its_line_end(end):
     path = write("secret", f" p@ss word{end}")
-    assert settings_of({"NATS_PASSWORD_FILE": path}).password == " p@ss word"
+    assert settings_of({"NATS_USER": "u", "NATS_PASSWORD_FILE": path}).password == " p@ss word"
     assert settings_of({"NATS_TOKEN_FILE": path}).token == " p@ss word"
 
 
@@ -389,15 +413,16 @@ def test_of_a_secret_and_its_file_the_stronger_layer_wins(kind):
     path = write("secret", "mounted")
     attribute = kind.lower()
     direct, mounted = f"NATS_{kind}", f"NATS_{kind}_FILE"
+    user = {"NATS_USER": "u"}
     write(".env", f"{direct}=direct\n")
-    assert getattr(settings_of({mounted: path}), attribute) == "mounted"
+    assert getattr(settings_of({**user, mounted: path}), attribute) == "mounted"
     write(".env", f"{mounted}={path}\n")
-    assert getattr(settings_of({direct: "direct"}), attribute) == "direct"
+    assert getattr(settings_of({**user, direct: "direct"}), attribute) == "direct"
     Path(".env").unlink()
-    (problem,) = problems_of({direct: "direct", mounted: path})
+    (problem,) = problems_of({**user, direct: "direct", mounted: path})
     assert problem == f"{mounted} '{path}' (from the environment) is set beside {direct}; keep one of the two"
     written = context(**{attribute: "of the context"})
-    assert getattr(settings_of({"NATS_CONTEXT": written, mounted: path}), attribute) == "mounted"
+    assert getattr(settings_of({**user, "NATS_CONTEXT": written, mounted: path}), attribute) == "mounted"
 
 
 # Credential files.
@@ -458,7 +483,7 @@ def test_an_env_file_is_read_however_it_was_written(content):
 
 def test_an_env_file_is_taken_literally():
     write(".env", "NATS_PASSWORD=a${HOME}b$HOME\nNATS_TOKEN=x#y\n")
-    found = settings_of({"HOME": "/root"})
+    found = settings_of({"HOME": "/root", "NATS_USER": "u"})
     assert (found.password, found.token) == ("a${HOME}b$HOME", "x#y")
 
 
@@ -524,7 +549,7 @@ def test_a_context_gives_every_setting_it_shares_with_us():
         jetstream_domain="hub",
     )
     found = settings_of({"NATS_CONTEXT": path})
-    assert (found.servers, found.user, found.password, found.token) == ((Server("c", tls=True),), "u", "p", "t")
+    assert (found.servers, found.user, found.password, found.token) == ((Address("c", tls=True),), "u", "p", "t")
     assert (found.creds.seed, found.nkey, found.tls_first) == (SEED, SEED, True)
     assert (found.inbox_prefix, found.js_domain) == ("_IN", "hub")
     assert [path.name for path in (found.ca, found.cert, found.key)] == ["ca", "cert", "key"]
@@ -569,8 +594,8 @@ def test_a_context_that_is_not_there_is_one_line(name, says):
 
 
 def test_a_bad_value_of_a_context_names_the_context():
-    (problem,) = problems_of({"NATS_CONTEXT": context(url="foo")})
-    assert problem.startswith(f"NATS_URL 'foo' (from context {Path.cwd()}/context.json) ")
+    (problem,) = problems_of({"NATS_CONTEXT": context(url="http://h")})
+    assert problem.startswith(f"NATS_URL 'http://h' (from context {Path.cwd()}/context.json) ")
 
 
 # Typing errors.
@@ -597,6 +622,7 @@ def test_config_explains_every_setting(run, monkeypatch):
     rows = json.loads(result.out)["settings"]
     assert [row["name"] for row in rows] == [setting.variable for setting in SETTINGS]
     assert all(row["meaning"] and row["origin"] for row in rows)
+    monkeypatch.setenv("NATS_USER", "worker")
     monkeypatch.setenv("NATS_PASSWORD", HIDDEN)
     table = run("config").out
     assert HIDDEN not in table

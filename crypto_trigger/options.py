@@ -1,0 +1,113 @@
+"""The options of the commands: those of the settings, made from their table, and the few that are no settings."""
+
+# No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
+# run.
+
+import inspect
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import typer.core
+
+from crypto_trigger.setting import Group
+from crypto_trigger.table import SETTINGS
+
+if TYPE_CHECKING:
+    from crypto_trigger.setting import Setting
+
+EnvFile = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="File of settings, NAME=value a line.  [default: .env, if there is one]"),
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Publish even if the slot has its trigger.", rich_help_panel=Group.MESSAGE),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check every setting and say what would be published. Connects to nothing.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=Group.OUTPUT)]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Print no answer: the exit status tells.", rich_help_panel=Group.OUTPUT),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.", rich_help_panel=Group.OUTPUT)
+]
+Replicas = Annotated[
+    int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster.  [default: 1 when it is created]")
+]
+Update = Annotated[bool, typer.Option("--update", help="Change an existing stream where it differs.")]
+Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
+Port = Annotated[
+    int | None,
+    typer.Option(min=1, max=65535, help="Port of the server.  [default: 4222 with --stay, otherwise a free one]"),
+]
+
+
+class Command(typer.core.TyperCommand):
+    """A command whose help lists its options by what they are about.
+
+    The group of an option is what Typer calls its panel, and shows with rich alone, which would cost more than the run.
+    """
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - of types private to Typer
+        """Write a section for each group of options; those of no group come last."""
+        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group}
+        for option in self.get_params(ctx):
+            if record := option.get_help_record(ctx):
+                sections.setdefault(getattr(option, "rich_help_panel", None) or "Other", []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that takes the flags of the settings as options, if it has a parameter `**flags` for them.
+
+    They are handed on by attribute, as text that is parsed where all layers are, and None where they are not given.
+    """
+    signature = inspect.signature(command)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    if len(own) == len(signature.parameters):
+        return command
+    taken = [
+        setting
+        for setting in SETTINGS
+        if setting.flag and command.__name__ in (setting.commands or (command.__name__,))
+    ]
+
+    def call(**given: Any) -> None:  # noqa: ANN401 - options of any type
+        for setting in taken:
+            if setting.is_switch:
+                given[setting.attribute] = "true" if given[setting.attribute] else None
+        command(**given)
+
+    parameters = [*map(_parameter, taken), *(parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own)]
+    update_wrapper(call, command)
+    # What Typer reads the options from (PEP 362).
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call
+
+
+def _parameter(setting: "Setting") -> inspect.Parameter:
+    default = setting.default or next((row.variable for row in SETTINGS if row.attribute == setting.default_of), None)
+    known = f"env var: {setting.variable}"
+    if default and not setting.is_switch:
+        known += f"; default: {default}"
+    option = typer.Option(
+        *filter(None, (setting.flag, setting.short)),
+        metavar=setting.metavar,
+        help=f"{setting.meaning}  [{known}]",
+        rich_help_panel=setting.group,
+    )
+    kind: Any = bool if setting.is_switch else str | None
+    return inspect.Parameter(
+        setting.attribute,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False if setting.is_switch else None,
+        annotation=Annotated[kind, option],
+    )

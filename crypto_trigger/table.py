@@ -1,0 +1,343 @@
+"""The table of settings: options, their help, `config` and the README's table are made from its rows.
+
+To add a setting is to add a field to `Settings`; its row stands where a default would stand.
+"""
+
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from crypto_trigger import files, values
+from crypto_trigger.setting import Group, Setting, Source, row
+
+
+def _pem_file(raw: str) -> Path:
+    return files.regular_file(values.path(raw))
+
+
+class Settings(NamedTuple):
+    """Everything a run needs to know, checked. `repr` shows no secret; `sources` tells where each value came from.
+
+    The rows below are the table, not defaults: `load` gives every field its value.
+    """
+
+    sources: tuple[Source, ...]
+    warnings: tuple[str, ...]
+    servers: tuple[values.Address, ...] = row(
+        Group.CONNECTION,
+        "NATS_URL",
+        values.servers,
+        "nats://localhost:4222",
+        "Servers, separated by commas: nats:// or tls://, user and password percent-encoded. One tls:// or any TLS "
+        "setting asks TLS of all of them.",
+        "--server",
+        short="-s",
+        metavar="URL",
+        context_key="url",
+    )
+    cluster_id: str = row(
+        Group.MESSAGE,
+        "NATS_CLUSTER_ID",
+        values.label,
+        "crypto-stats",
+        "Names the stream, unless CRYPTO_TRIGGER_STREAM does; with delivery streaming, the cluster.",
+    )
+    client_id: str = row(
+        Group.CONNECTION,
+        "NATS_CLIENT_ID",
+        values.label,
+        "worker-server",
+        "Name of the connection; with delivery streaming, the client ID begins with it.",
+    )
+    context: str | None = row(
+        Group.CONNECTION,
+        "NATS_CONTEXT",
+        values.text,
+        None,
+        "A context made by the nats CLI: its name, or the path of a .json file.",
+    )
+    user: str | None = row(
+        Group.CONNECTION,
+        "NATS_USER",
+        values.secret,
+        None,
+        "User name; without a password it is a token, as in the nats CLI.",
+        context_key="user",
+    )
+    password: str | None = row(
+        Group.CONNECTION,
+        "NATS_PASSWORD",
+        values.secret,
+        None,
+        "Password of NATS_USER.",
+        context_key="password",
+        secret=True,
+    )
+    password_file: str | None = row(
+        Group.CONNECTION,
+        "NATS_PASSWORD_FILE",
+        values.mounted_secret,
+        None,
+        "File that holds the password, such as a mounted secret.",
+        metavar="PATH",
+        reads=True,
+    )
+    token: str | None = row(
+        Group.CONNECTION,
+        "NATS_TOKEN",
+        values.secret,
+        None,
+        "Token.",
+        context_key="token",
+        secret=True,
+    )
+    token_file: str | None = row(
+        Group.CONNECTION,
+        "NATS_TOKEN_FILE",
+        values.mounted_secret,
+        None,
+        "File that holds the token.",
+        metavar="PATH",
+        reads=True,
+    )
+    creds: values.Creds | None = row(
+        Group.CONNECTION,
+        "NATS_CREDS",
+        values.creds,
+        None,
+        "Credentials file: JWT and seed.",
+        context_key="creds",
+        metavar="PATH",
+        reads=True,
+    )
+    nkey: str | None = row(
+        Group.CONNECTION,
+        "NATS_NKEY",
+        values.nkey_seed,
+        None,
+        "File that holds the user's nkey seed.",
+        context_key="nkey",
+        metavar="PATH",
+        reads=True,
+    )
+    ca: Path | None = row(
+        Group.CONNECTION,
+        "NATS_CA",
+        _pem_file,
+        None,
+        "File of the certificate authorities to trust, PEM; the system's if not set.",
+        metavar="PATH",
+        context_key="ca",
+    )
+    cert: Path | None = row(
+        Group.CONNECTION,
+        "NATS_CERT",
+        _pem_file,
+        None,
+        "File of the client certificate, PEM.",
+        metavar="PATH",
+        context_key="cert",
+    )
+    key: Path | None = row(
+        Group.CONNECTION,
+        "NATS_KEY",
+        _pem_file,
+        None,
+        "File of the client certificate's key, PEM, not encrypted.",
+        metavar="PATH",
+        context_key="key",
+    )
+    tls_first: bool = row(
+        Group.CONNECTION,
+        "NATS_TLS_FIRST",
+        values.boolean,
+        "false",
+        "TLS before anything else, for servers with handshake_first.",
+        context_key="tls_first",
+    )
+    inbox_prefix: str = row(
+        Group.CONNECTION,
+        "NATS_INBOX_PREFIX",
+        values.subject,
+        "_INBOX",
+        "Subject that the inboxes for answers begin with.",
+        context_key="inbox_prefix",
+    )
+    js_domain: str | None = row(
+        Group.CONNECTION,
+        "NATS_JS_DOMAIN",
+        values.name,
+        None,
+        "JetStream domain.",
+        context_key="jetstream_domain",
+    )
+    subject: str = row(
+        Group.MESSAGE,
+        "CRYPTO_TRIGGER_SUBJECT",
+        values.subject,
+        "crypto.update",
+        "Subject of the trigger.",
+        "--subject",
+        metavar="NAME",
+    )
+    stream: str = row(
+        Group.MESSAGE,
+        "CRYPTO_TRIGGER_STREAM",
+        values.name,
+        None,
+        "Stream that stores the trigger.",
+        "--stream",
+        metavar="NAME",
+        default_of="cluster_id",
+    )
+    delivery: values.Delivery = row(
+        Group.MESSAGE,
+        "CRYPTO_TRIGGER_DELIVERY",
+        values.delivery,
+        "jetstream",
+        "How to deliver: jetstream (stored, one per slot), core (to whoever listens) or streaming (NATS Streaming).",
+        "--delivery",
+        metavar="NAME",
+    )
+    require_subscriber: bool = row(
+        Group.MESSAGE,
+        "CRYPTO_TRIGGER_REQUIRE_SUBSCRIBER",
+        values.boolean,
+        "false",
+        "With delivery core: fail where nobody listens.",
+        "--require-subscriber",
+        commands=("publish",),
+    )
+    client_id_exact: bool = row(
+        Group.CONNECTION,
+        "CRYPTO_TRIGGER_CLIENT_ID_EXACT",
+        values.boolean,
+        "false",
+        "With delivery streaming: NATS_CLIENT_ID is the whole client ID. Otherwise - and 8 hex digits follow.",
+    )
+    discover_prefix: str = row(
+        Group.CONNECTION,
+        "CRYPTO_TRIGGER_DISCOVER_PREFIX",
+        values.subject,
+        "_STAN.discover",
+        "With delivery streaming: where servers take connect requests.",
+    )
+    every: timedelta = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_EVERY",
+        values.slot_length,
+        "15m",
+        "Length of a slot: the cadence of the scheduler, or longer.",
+        "--every",
+        metavar="DURATION",
+    )
+    early: timedelta = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_EARLY",
+        values.tolerance,
+        "5s",
+        "A run this close before a slot belongs to that slot.",
+    )
+    scheduled_at: datetime | None = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_SCHEDULED_AT",
+        values.instant,
+        None,
+        "The time this run stands for, RFC 3339; the present time if not set.",
+        "--scheduled-at",
+        metavar="TIME",
+        commands=("publish",),
+    )
+    k8s_job: str | None = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_K8S_JOB",
+        values.text,
+        None,
+        "Kubernetes Job name, whose numeric tail is the scheduled minute.",
+    )
+    timeout: timedelta = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_TIMEOUT",
+        values.duration,
+        "5s",
+        "Longest wait of one attempt for one answer.",
+        "--timeout",
+        metavar="DURATION",
+    )
+    give_up_after: timedelta = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_GIVE_UP_AFTER",
+        values.duration,
+        "60s",
+        "Deadline for everything; shorter than CRYPTO_TRIGGER_EVERY.",
+        "--give-up-after",
+        metavar="DURATION",
+    )
+    backoff_base: timedelta = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_BACKOFF_BASE",
+        values.duration,
+        "250ms",
+        "Longest first wait for a retry; doubles each time, with full jitter.",
+    )
+    backoff_max: timedelta = row(
+        Group.TIME,
+        "CRYPTO_TRIGGER_BACKOFF_MAX",
+        values.duration,
+        "10s",
+        "Longest wait for a retry.",
+    )
+    report_file: str | None = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_REPORT_FILE",
+        values.path,
+        None,
+        "File that the report of a publish is written to, as JSON.",
+        "--report-file",
+        metavar="PATH",
+        commands=("publish",),
+    )
+    traceparent: str | None = row(
+        Group.MESSAGE,
+        "TRACEPARENT",
+        values.text,
+        None,
+        "W3C trace context, sent on with the trigger.",
+    )
+    tracestate: str | None = row(
+        Group.MESSAGE,
+        "TRACESTATE",
+        values.text,
+        None,
+        "W3C trace state, sent on with the trigger.",
+    )
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(map(repr, self.sources))})"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every text that must appear in no output."""
+        own = (self.password, self.token, self.nkey, *((self.creds.seed, self.creds.jwt) if self.creds else ()))
+        urls = (part for server in self.servers for part in (server.password, server.token))
+        # A user without a password is a token.
+        lone_user = self.user if self.password is None else None
+        return tuple(filter(None, (*own, *urls, lone_user)))
+
+    def source(self, attribute: str) -> Source:
+        """Return where a value came from."""
+        return next(source for source in self.sources if source.setting.attribute == attribute)
+
+    def credentials_in_force(self, address: values.Address) -> str:
+        """Tell in words which credentials a server is shown, and where they came from; nothing secret."""
+        from crypto_trigger.credentials import in_force
+
+        return in_force(self, address)
+
+
+SETTINGS: tuple[Setting, ...] = tuple(
+    setting._replace(attribute=attribute) for attribute, setting in Settings._field_defaults.items()
+)

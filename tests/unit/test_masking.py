@@ -1,0 +1,153 @@
+"""What is shown of a text that may hold a secret."""
+
+import base64
+import os
+from urllib.parse import quote
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crypto_trigger.errors import ConfigError
+from crypto_trigger.masking import mask_url
+from crypto_trigger.settings import load
+
+# Part of every planted password, and of nothing else.
+CORE = "q7Zx-Planted-9Kv"
+KEYS = {
+    "EC": ec.generate_private_key(ec.SECP256R1()),
+    "EC P-384": ec.generate_private_key(ec.SECP384R1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+    "RSA": rsa.generate_private_key(65537, 2048),
+}
+FORMATS = {
+    "PKCS8": serialization.PrivateFormat.PKCS8,
+    "own": serialization.PrivateFormat.TraditionalOpenSSL,
+    "OpenSSH": serialization.PrivateFormat.OpenSSH,
+}
+PAIRS = [(kind, form) for kind in KEYS for form in FORMATS if (kind, form) != ("Ed25519", "own")]
+FILES = ["NATS_CA", "NATS_CERT", "NATS_KEY", "NATS_CREDS", "NATS_NKEY", "NATS_PASSWORD_FILE", "NATS_CONTEXT"]
+
+
+def pem(kind, form):
+    written = KEYS[kind].private_bytes(serialization.Encoding.PEM, FORMATS[form], serialization.NoEncryption())
+    return written.decode().strip()
+
+
+def without_frame(text):
+    return "\n".join(line for line in text.splitlines() if "-----" not in line)
+
+
+@pytest.mark.parametrize(
+    "shape", ["whole", "without its frame", "on one line", "body on one line", "escaped", "in quotes"]
+)
+@pytest.mark.parametrize(("kind", "form"), [pair for pair in PAIRS if pair[1] != "OpenSSH"], ids=" ".join)
+def test_a_private_key_given_in_the_place_of_its_file_is_not_shown(kind, form, shape):
+    whole = pem(kind, form)
+    body = without_frame(whole)
+    text = {
+        "whole": whole,
+        "without its frame": body,
+        "on one line": whole.replace("\n", " "),
+        "body on one line": body.replace("\n", ""),
+        "escaped": body.replace("\n", "\\n"),
+        "in quotes": f'"{body}"',
+    }[shape]
+    hidden = body.splitlines()[-2 if len(body.splitlines()) > 1 else 0][:20]
+    assert hidden in text
+    for variable in FILES:
+        with pytest.raises(ConfigError) as caught:
+            load({}, os.devnull, {variable: text})
+        assert hidden not in str(caught.value)
+        assert "***" in str(caught.value)
+    for argument in (
+        {"env_file": text, "environ": {}},
+        {"env_file": os.devnull, "environ": {"NATS_CONTEXT": f"{text}.json"}},
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load({}, **argument)
+        assert hidden not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_an_openssh_key_with_its_frame_is_not_shown(kind):
+    text = pem(kind, "OpenSSH")
+    with pytest.raises(ConfigError) as caught:
+        load({}, os.devnull, {"NATS_KEY": text})
+    assert text.splitlines()[1] not in str(caught.value)
+
+
+def test_a_jwt_given_in_the_place_of_its_file_is_not_shown():
+    token = ".".join(
+        base64.urlsafe_b64encode(part).decode().strip("=") for part in (b'{"typ":"JWT"}', b"{}" * 20, b"sig" * 20)
+    )
+    with pytest.raises(ConfigError) as caught:
+        load({}, os.devnull, {"NATS_CREDS": token})
+    assert token[:20] not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/MAIN/certificates/of/the/company/in/production/ca", "certs/ca.pem", "~/nats.creds"])
+def test_a_path_is_shown(path):
+    with pytest.raises(ConfigError, match=f"NATS_CA '{path}' "):
+        load({}, os.devnull, {"NATS_CA": path})
+
+
+URLS = {
+    "nats://u:PW@h1:4222,nats://u:PW": "nats://***@h1:4222,nats://u:***",
+    "nats://h1:4222,nats://u:PW": "nats://h1:4222,nats://u:***",
+    "nats://u:PW,nats://h:1": "nats://u:***",
+    "nats://u:PW,PW,nats://h:1": "nats://u:***",
+    "u:PW": "u:***",
+    "nats://u:PW@PW:PW": "nats://***",
+    "nats://u:1234567": "nats://u:***",
+    "nats//u:PW": "nats***",
+    "nats://h:65536": "nats://h:65536",
+    "nats://a,,nats://b": "nats://a,,nats://b",
+    "nats://${HOST}:4222": "nats://${HOST}:4222",
+}
+
+
+@pytest.mark.parametrize(("raw", "shown"), URLS.items())
+def test_of_a_url_is_shown_what_is_no_credential(raw, shown):
+    assert mask_url(raw) == shown
+
+
+PASSWORD = st.builds(lambda before, after: quote(before + CORE + after, safe=""), *[st.text(max_size=8)] * 2)
+# Each way to break an address, none of them a way to make the password a host.
+BREAKS = [
+    "{scheme}{user}:{password}@{host}",
+    "{scheme}{user}:{password}",
+    "{user}:{password}@{host}",
+    "{user}:{password}",
+    "{scheme}{user}:{password}{host}",
+    "{scheme}:{password}@{host}",
+    "{scheme}{user}:{password}@",
+    "{scheme}{user}:{password}/{host}",
+    "{scheme}{user}:{password} @{host}",
+    "{scheme[0]}:{user}:{password}",
+    "{scheme[0]}//{user}:{password}",
+    "{scheme}{user}:{password}?tls=1",
+    "{scheme}{host}",
+    "{host}",
+]
+ADDRESS = st.builds(
+    lambda broken, scheme, user, password, host: broken.format(scheme=scheme, user=user, password=password, host=host),
+    st.sampled_from(BREAKS),
+    st.sampled_from(["nats://", "tls://", "http://", "NATS://"]),
+    st.sampled_from(["worker", "u", "a b", "me@example.org", "", "[", "x" * 70]),
+    PASSWORD,
+    st.sampled_from(["h", "h:4222", "[::1]:4222", "h:x", "${HOST}", "", "h" * 70]),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(ADDRESS, min_size=1, max_size=4).map(",".join))
+def test_a_password_in_any_position_of_a_list_of_urls_is_never_shown(raw):
+    assert CORE not in mask_url(raw)
+    try:
+        said = repr(load({}, os.devnull, {"NATS_URL": raw}))
+    except ConfigError as error:
+        said = str(error)
+    assert CORE not in said

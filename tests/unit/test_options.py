@@ -1,0 +1,93 @@
+"""Options are made from the table of settings, and their help says what the table says."""
+
+import re
+
+import pytest
+
+from crypto_trigger import options, table
+from crypto_trigger.setting import Group
+from crypto_trigger.settings import SETTINGS, Settings
+from crypto_trigger.values import text
+
+COMMANDS = ["publish", "setup", "config"]
+HEADINGS = [*Group, "Other"]
+
+
+def sections(shown):
+    """The options that a command's help lists, by heading."""
+    parts = re.split(r"^(\w+):\n", shown, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_groups_the_options_and_ends_in_an_example(run, command):
+    shown = run(command, "--help").out
+    found = sections(shown)
+    assert list(found) == HEADINGS
+    assert shown.rstrip().splitlines()[-1].startswith(f"  Example: crypto-trigger {command} ")
+    for setting in SETTINGS:
+        if setting.flag and command in (setting.commands or COMMANDS):
+            words = " ".join(found[setting.group].split())
+            assert f"{setting.flag} " in words
+            assert f"{setting.meaning} [env var: {setting.variable}" in words
+        elif setting.flag:
+            assert f"{setting.flag} " not in shown
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_each_default(run, command):
+    words = " ".join(run(command, "--help").out.split())
+    for default in ("nats://localhost:4222", "crypto.update", "NATS_CLUSTER_ID", "jetstream", "5s", "60s", "15m"):
+        assert f"default: {default}]" in words
+
+
+def test_every_example_in_a_help_parses(run):
+    for command in [(), ("publish",), ("setup",), ("config",), ("demo",)]:
+        example = run(*command, "--help").out.rpartition("Example: crypto-trigger ")[2].split()
+        assert example
+        assert run(*example, "--help").status == 0
+
+
+def test_every_meaning_is_made_of_sentences():
+    for setting in SETTINGS:
+        assert re.fullmatch(r"[A-Z].*\.", setting.meaning), setting.variable
+
+
+def test_the_fields_of_the_settings_are_the_rows_of_the_table():
+    assert [setting.attribute for setting in SETTINGS] == list(Settings._fields[2:])
+    assert len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
+
+
+def test_a_row_added_to_the_table_is_an_option_of_the_command(monkeypatch):
+    row = table.SETTINGS[0]._replace(
+        attribute="color", variable="CRYPTO_TRIGGER_COLOR", parse=text, default="red", meaning="A color.",
+        flag="--color", short=None, metavar="NAME", group=Group.OUTPUT, commands=("config",),
+    )  # fmt: skip
+    monkeypatch.setattr(options, "SETTINGS", (*table.SETTINGS, row))
+    taken = {}
+    command = options.with_settings(config_like(taken))
+    assert list(command.__signature__.parameters)[-2:] == ["color", "own"]
+    command(**dict.fromkeys(command.__signature__.parameters) | {"color": "blue"})
+    assert taken["color"] == "blue"
+
+
+def config_like(taken):
+    def config(own: str, **flags: str) -> None:
+        taken.update(flags, own=own)
+
+    return config
+
+
+def test_a_switch_is_handed_on_as_text(run):
+    result = run("publish", "--dry-run", "--require-subscriber")
+    assert result.status == 78
+    assert "CRYPTO_TRIGGER_REQUIRE_SUBSCRIBER 'true' (from --require-subscriber) " in result.err
+    assert run("publish", "--dry-run").status == 0
+
+
+def test_a_bad_flag_of_every_setting_is_named_by_its_flag(run):
+    for setting in SETTINGS:
+        if setting.flag and not setting.is_switch:
+            result = run("publish", "--dry-run", setting.flag, "")
+            assert result.status == 78
+            assert f"{setting.variable} '' (from {setting.flag}) " in result.err
