@@ -328,6 +328,7 @@ def test_the_minute_in_a_kubernetes_job_s_name_is_the_slot_of_all_its_pods(run, 
 @pytest.mark.parametrize(
     "job",
     ["crypto-trigger-manual", "crypto-trigger-1", "crypto-trigger-999999999", f"x-{int(NOW.timestamp())}", "27"],
+    ids=["no number", "1", "999999999", "a time in seconds", "a number alone"],
 )
 def test_a_job_name_without_a_plausible_minute_gives_way_to_the_clock_with_a_warning(job, run, place, monkeypatch):
     add_stream(place.url, place.stream, [place.subject])
