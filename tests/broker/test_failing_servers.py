@@ -4,8 +4,10 @@ import signal
 
 import pytest
 from support.failing import BACKOFF, SHORT, SURE, configured, greeted, held, publish, read_until
+from support.ports import free_port
 from support.processes import Process, beginning_with, execute, is_one_clean_line
-from support.scripted import Relay, free_port, full_backlog
+from support.proxy import holding
+from support.scripted import full_backlog
 from support.streams import add_stream
 
 from crypto_trigger.server import Server
@@ -78,12 +80,12 @@ def test_a_server_full_of_connections_is_tried_again(tmp_path):
 def test_a_server_killed_without_its_answer_seen_leaves_a_doubt_that_the_next_run_ends(place):
     with Server() as server:
         add_stream(server.url, place.stream, [place.subject])
-        with Relay(server.url, b"HPUB " + place.subject.encode()) as relay:
-            process = Process("publish", "--json", NATS_URL=relay.url, **{**SHORT, **BACKOFF})
-            relay.talk().wait_for(b'{"trigger":"update"}')
+        with holding(server.url, b"HPUB " + place.subject.encode()) as hold:
+            process = Process("publish", "--json", NATS_URL=hold.url, **{**SHORT, **BACKOFF})
+            hold.wait_for(b'{"trigger":"update"}')
             server.stop(signal.SIGKILL)
             # It may have answered already; nobody is to see it.
-            relay.lose()
+            hold.lose()
             ended = process.end()
         assert ended.status == 75
         assert is_one_clean_line(ended.err)

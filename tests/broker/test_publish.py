@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 
 from nats.aio.client import Client
-from support.scripted import free_port
+from support.ports import free_port
 from support.streams import add_stream, stored
 
 from crypto_trigger.brokers import connection

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pytest
 from nats.js.api import StreamSource
 from support.failing import SURE, configured, held, publish, read_until
+from support.patience import PATIENCE
 from support.processes import execute
-from support.scripted import PATIENCE
 from support.streams import add_stream, client, put
 
 from crypto_trigger.server import Server

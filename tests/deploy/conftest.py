@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 from support.locks import alone
-from support.shell import ROOT, Ended, do
+from support.processes import Ended
+from support.shell import ROOT, do
 
 # Building and installing ask a package index.
 _PATIENCE = 300

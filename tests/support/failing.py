@@ -7,8 +7,8 @@ import socket
 from contextlib import contextmanager
 
 from crypto_trigger.server import Server
+from support.patience import PATIENCE
 from support.processes import execute, is_one_clean_line
-from support.scripted import PATIENCE
 from support.streams import stored
 
 # What a test waits for nothing costs: short where silence is the fault, long where an answer is sure to come.
