@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
+from support.programs import missing
 from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
 from crypto_trigger import cli
@@ -33,6 +34,11 @@ def pytest_configure(config):
     config.add_cleanup(keep_bytecode_elsewhere())
     if not config.getoption("numprocesses", None):
         catch_ignored_signals()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if told := missing(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(f"programs that were missing: {told}")
 
 
 @pytest.fixture(scope="session")
