@@ -8,6 +8,8 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
+from support.programs import missing
+from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
 from crypto_trigger import cli
 from crypto_trigger.server import Server
@@ -25,6 +27,25 @@ class Place(NamedTuple):
     url: str
     stream: str
     subject: str
+
+
+def pytest_configure(config):
+    # Inherited by the processes of pytest-xdist.
+    config.add_cleanup(keep_bytecode_elsewhere())
+    if not config.getoption("numprocesses", None):
+        catch_ignored_signals()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if told := missing(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.write_line(f"programs that were missing: {told}")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A folder that all processes of this test run have in common."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 import pytest
 from support.claims import Run, lie, per_slot
-from support.cluster import Cluster, until, urls
+from support.cluster import Cluster, urls
+from support.patience import until
 from support.processes import Process, execute
 from support.streams import Message, stored
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import pytest
 from support.certificates import Authority
+from support.ports import free_port
 from support.processes import beginning_with, execute, is_one_clean_line
-from support.scripted import Scripted, free_port, full_backlog
+from support.scripted import Scripted, full_backlog
 from support.streams import add_stream, stored
 
 from crypto_trigger.server import Server

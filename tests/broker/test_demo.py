@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.development import Development, free_port
+from support.development import Development
+from support.ports import free_port
 from support.processes import HANGS, Process, execute, is_one_clean_line
 from support.streams import put
 from support.traces import children, using

@@ -1,9 +1,8 @@
 """The connection ends after byte N, for every N of a publish in both ways: the status is true each time."""
 
-from itertools import count
-
 import pytest
 from support.proxy import Cut, Elsewhere, Fault, Proxy, Tamper, Way, is_ack
+from support.sweeps import each_byte, in_parts
 from support.truth import publish_through, slots_of
 
 from crypto_trigger.brokers.stream import Stream
@@ -37,42 +36,31 @@ def slots(proxy, place, monkeypatch):
         yield found
 
 
-def each_byte(way, *, reset, trial):
-    """Call `trial` with a cut after 0 bytes, 1 byte, and so on, until the exchange ends before the cut; count them."""
-    for after in count():
-        cut = Cut(way, after, reset=reset)
-        outcome = trial(cut)
-        if not cut.struck:
-            assert outcome.result.status == 0, "an exchange that nothing cut"
-            assert outcome.connections == 1
-            return after
-    raise AssertionError
-
-
+@in_parts
 @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
-def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(run, proxy, slots, stranger, way, reset):
-    seen = set()
-
+def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(run, proxy, slots, stranger, way, reset, part):
     def trial(cut):
         outcome = publish_through(run, proxy, slots, cut, then=stranger)
-        seen.add(outcome.result.status)
-        return outcome
+        assert outcome.connections == 1 or cut.struck
+        return outcome.result.status
 
-    assert each_byte(way, reset=reset, trial=trial) > SHORTEST
+    sweep = each_byte(lambda after: Cut(way, after, reset=reset), trial, part)
+    assert sweep.length > SHORTEST
     # Not sent; sent and unacknowledged; acknowledged: the exchange was cut in all its parts.
-    assert seen == {77, 75, 0}
+    assert set(sweep.statuses) == {77, 75, 0}
 
 
+@in_parts
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
-def test_a_connection_cut_after_any_byte_is_made_anew_and_the_slot_has_one_trigger(run, proxy, slots, way):
+def test_a_connection_cut_after_any_byte_is_made_anew_and_the_slot_has_one_trigger(run, proxy, slots, way, part):
     def trial(cut):
         outcome = publish_through(run, proxy, slots, cut, then=Fault())
         assert outcome.result.status == 0, f"{cut}: {outcome}"
-        assert outcome.connections > 1 or not cut.struck
-        return outcome
+        assert (outcome.connections > 1) == cut.struck
+        return outcome.result.status
 
-    assert each_byte(way, reset=False, trial=trial) > SHORTEST
+    assert each_byte(lambda after: Cut(way, after), trial, part).length > SHORTEST
 
 
 def claims():

@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 from support.proxy import Cut, Elsewhere, Proxy, Way
 from support.subscribers import Subscriber
+from support.sweeps import each_byte, in_parts
 
 from crypto_trigger.brokers.core import Publisher
 from crypto_trigger.server import Server
@@ -36,29 +37,18 @@ def trial(run, place, monkeypatch):
         yield call
 
 
-def each_byte(cut_after, trial, *flags):
-    """Cut after 0 bytes, 1 byte, and so on, until the exchange ends before the cut; returns the statuses seen."""
-    seen = []
-    for after in count():
-        cut = cut_after(after)
-        seen.append(trial(cut, *flags))
-        if not cut.struck:
-            assert seen[-1] == 0, "an exchange that nothing cut"
-            return seen
-    raise AssertionError
-
-
+@in_parts
 @pytest.mark.parametrize(
     ("reset", "flags"),
     [(False, ()), (True, ()), (False, ("--require-subscriber",))],
     ids=["closed", "reset", "closed, subscriber required"],
 )
 @pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
-def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset, flags):
-    seen = each_byte(lambda after: Cut(way, after, reset=reset), trial, *flags)
-    assert len(seen) > SHORTEST
+def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset, flags, part):
+    sweep = each_byte(lambda after: Cut(way, after, reset=reset), lambda cut: trial(cut, *flags), part)
+    assert sweep.length > SHORTEST
     # Not sent; sent, and no sign of the server's; processed.
-    assert set(seen) == {77, 75, 0}
+    assert set(sweep.statuses) == {77, 75, 0}
 
 
 def test_a_program_that_claims_without_a_sign_of_the_server_s_is_found_out(trial, monkeypatch):
@@ -67,4 +57,4 @@ def test_a_program_that_claims_without_a_sign_of_the_server_s_is_found_out(trial
 
     monkeypatch.setattr(Publisher, "_processed", lying)
     with pytest.raises(AssertionError, match="Result"):
-        each_byte(lambda after: Cut(Way.TO_SERVER, after), trial)
+        each_byte(lambda after: Cut(Way.TO_SERVER, after), trial, part=0)

@@ -10,7 +10,7 @@ import pytest
 from nats.js.api import ConsumerConfig
 from support.processes import Process
 from support.programs import program
-from support.scripted import Relay
+from support.proxy import holding
 from support.streams import add_stream, client, put, stored
 
 from crypto_trigger.server import Server
@@ -92,12 +92,11 @@ def test_the_slot_keeps_its_trigger_after_the_duplicate_window_has_passed(run, p
 @pytest.mark.parametrize("window", [1800, 0.1], ids=["window of 30m", "window of 100ms"])
 def test_twenty_runs_at_once_store_one_trigger_and_all_succeed(window, place):
     add_stream(place.url, place.stream, [place.subject], duplicate_window=window)
-    with Relay(place.url, b"STREAM.MSG.GET") as relay:
-        runs = [run_of_the_crowd(relay) for _ in range(20)]
+    with holding(place.url, b"STREAM.MSG.GET") as hold:
+        runs = [run_of_the_crowd(hold.url) for _ in range(20)]
         # All have asked for the last message before any of them hears that there is none.
-        for number in range(20):
-            relay.talk(number).wait_for(b"STREAM.MSG.GET")
-        relay.release()
+        hold.wait_for(b"STREAM.MSG.GET", connections=20)
+        hold.release()
         ended = [run.end() for run in runs]
     assert len(ours(place)) == 1
     assert [(run.status, run.err) for run in ended if run.status] == []
@@ -105,14 +104,14 @@ def test_twenty_runs_at_once_store_one_trigger_and_all_succeed(window, place):
     assert sorted(outcomes) == ["duplicate"] * 19 + ["published"]
 
 
-def run_of_the_crowd(relay):
+def run_of_the_crowd(url):
     moment = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
     return Process(
         "publish",
         "--json",
         "--scheduled-at",
         moment,
-        NATS_URL=relay.url,
+        NATS_URL=url,
         CRYPTO_TRIGGER_TIMEOUT="20s",
         CRYPTO_TRIGGER_GIVE_UP_AFTER="50s",
         CRYPTO_TRIGGER_BACKOFF_BASE="50ms",
@@ -121,13 +120,12 @@ def run_of_the_crowd(relay):
 
 def test_runs_that_read_before_the_trigger_was_stored_add_none_after_the_window_has_passed(run, place):
     add_stream(place.url, place.stream, [f"{place.stream}.>"], duplicate_window=0.1)
-    with Relay(place.url, b"STREAM.MSG.GET") as relay:
-        runs = [run_of_the_crowd(relay) for _ in range(5)]
-        for number in range(5):
-            relay.talk(number).wait_for(b"STREAM.MSG.GET")
+    with holding(place.url, b"STREAM.MSG.GET") as hold:
+        runs = [run_of_the_crowd(hold.url) for _ in range(5)]
+        hold.wait_for(b"STREAM.MSG.GET", connections=5)
         first = run("publish", "--json", "--scheduled-at", NOW.strftime("%Y-%m-%dT%H:%M:%SZ"))
         outlive_the_window(place)
-        relay.release()
+        hold.release()
         ended = [run.end() for run in runs]
     assert len(ours(place)) == 1
     assert report(first)["outcome"] == "published"

@@ -3,10 +3,10 @@
 import asyncio
 import socket
 import time
+from contextlib import contextmanager
 
-import pytest
 from nats.aio.client import Client
-from support.scripted import free_port
+from support.ports import free_port
 from support.streams import add_stream, stored
 
 from crypto_trigger.brokers import connection
@@ -32,8 +32,9 @@ def test_a_second_publish_in_the_slot_adds_nothing(run, place):
     assert result.out.startswith("duplicate: ")
 
 
-@pytest.fixture
+@contextmanager
 def closing_takes_long(monkeypatch):
+    """Connections take a minute to close while the block runs: those of the program, not the test's own."""
     close = Client.close
 
     async def close_slowly(client):
@@ -42,25 +43,22 @@ def closing_takes_long(monkeypatch):
         finally:
             await close(client)
 
-    monkeypatch.setattr(connection, "_CLOSE_SECONDS", 60)
     with monkeypatch.context() as slow:
+        slow.setattr(connection, "_CLOSE_SECONDS", 60)
         slow.setattr(Client, "close", close_slowly)
-        yield slow.undo
+        yield
 
 
-def test_a_deadline_that_strikes_while_the_connection_closes_does_not_undo_the_acknowledgement(
-    run, place, closing_takes_long
-):
+def test_a_deadline_that_strikes_while_the_connection_closes_does_not_undo_the_acknowledgement(run, place, monkeypatch):
     add_stream(place.url, place.stream, [place.subject])
-    result = run("publish", "--give-up-after", "1s")
-    closing_takes_long()
+    with closing_takes_long(monkeypatch):
+        result = run("publish", "--give-up-after", "1s")
     assert len(stored(place.url, place.stream)) == 1
     assert result.status == 0
 
 
-@pytest.mark.usefixtures("closing_takes_long")
-def test_a_deadline_that_strikes_while_a_failed_connection_closes_is_the_end(run):
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+def test_a_deadline_that_strikes_while_a_failed_connection_closes_is_the_end(run, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent, closing_takes_long(monkeypatch):
         began = time.monotonic()
         servers = f"nats://127.0.0.1:{free_port()},nats://127.0.0.1:{silent.getsockname()[1]}"
         result = run("publish", "--server", servers, "--give-up-after", "1s", "--timeout", "30s")

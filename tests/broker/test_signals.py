@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.ports import free_port
 from support.processes import PROGRAM, Process, beginning_with, execute, is_one_clean_line
 from support.programs import program
-from support.scripted import Relay, Scripted, free_port
+from support.proxy import holding
+from support.scripted import Scripted
 from support.streams import add_stream, stored
 
 SETTINGS = {
@@ -152,13 +154,13 @@ def test_a_signal_in_the_wait_after_a_doubtful_attempt_says_so(signum):
 def held_back(place):
     """The real server, its acknowledgement of a trigger held back."""
     add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
-    with Relay(place.url, b"HPUB " + place.subject.encode()) as relay:
-        yield relay
+    with holding(place.url, b"HPUB " + place.subject.encode()) as hold:
+        yield hold
 
 
 def test_an_answer_that_comes_after_the_signal_still_counts(signum, held_back, place):
     process = start(NATS_URL=held_back.url)
-    held_back.talk().wait_for(b'{"trigger":"update"}')
+    held_back.wait_for(b'{"trigger":"update"}')
     process.signal(signum)
     held_back.release()
     ended = process.end()
@@ -169,7 +171,7 @@ def test_an_answer_that_comes_after_the_signal_still_counts(signum, held_back, p
 
 def test_no_answer_after_the_signal_leaves_a_doubt_and_says_so(signum, held_back, place):
     process = start(NATS_URL=held_back.url)
-    held_back.talk().wait_for(b'{"trigger":"update"}')
+    held_back.wait_for(b'{"trigger":"update"}')
     process.signal(signum)
     ended = process.end()
     assert len(stored(place.url, place.stream)) == 1
@@ -182,7 +184,7 @@ def test_no_answer_after_the_signal_leaves_a_doubt_and_says_so(signum, held_back
 
 def test_a_second_signal_ends_at_once(signum, held_back, place):
     process = start(NATS_URL=held_back.url)
-    held_back.talk().wait_for(b'{"trigger":"update"}')
+    held_back.wait_for(b'{"trigger":"update"}')
     for other in (signum, *SIGNALS):
         process.signal(other)
     ended = process.end()
@@ -249,12 +251,12 @@ def test_a_signal_the_parent_ignores_stays_ignored(place):
     """As nohup and a shell's background jobs have it."""
     add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
     # Nothing is sent yet: a signal that is heard ends the run here.
-    with Relay(place.url, b"STREAM.MSG.GET") as relay:
+    with holding(place.url, b"STREAM.MSG.GET") as hold:
         shell = ("/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh")
-        process = Process("publish", command=(*shell, *PROGRAM), **{**SETTINGS, "NATS_URL": relay.url})
-        relay.talk().wait_for(b"STREAM.MSG.GET")
+        process = Process("publish", command=(*shell, *PROGRAM), **{**SETTINGS, "NATS_URL": hold.url})
+        hold.wait_for(b"STREAM.MSG.GET")
         process.signal(signal.SIGINT)
-        relay.release()
+        hold.release()
         ended = process.end()
     assert len(stored(place.url, place.stream)) == 1
     assert (ended.status, ended.err) == (0, "")
@@ -289,7 +291,7 @@ def test_pid_1_hears_signals_while_it_waits(signum, as_pid_1):
 
 def test_pid_1_waits_for_an_answer_already_due(signum, held_back, place, as_pid_1):
     process = Process("publish", "--json", command=as_pid_1, **{**SETTINGS, "NATS_URL": held_back.url})
-    held_back.talk().wait_for(b'{"trigger":"update"}')
+    held_back.wait_for(b'{"trigger":"update"}')
     os.kill(child_of(process), signum)
     held_back.release()
     ended = process.end()

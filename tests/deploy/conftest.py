@@ -1,12 +1,16 @@
 """The program as an operator gets it: a built wheel in a fresh environment."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.shell import ROOT, Ended, do
+from support.locks import alone
+from support.processes import Ended
+from support.shell import ROOT, do
 
 # Building and installing ask a package index.
 _PATIENCE = 300
@@ -31,9 +35,20 @@ def must(*command):
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory):
-    """The wheel in a fresh virtual environment, first without and then with the extra for the demo."""
-    base = tmp_path_factory.mktemp("installed")
+def installed(shared):
+    """The wheel in a fresh virtual environment, made once for all test processes."""
+    base = shared / "installed"
+    without = base / "demo-without-extra.json"
+    with alone(shared / "installed.lock"):
+        if not without.exists():
+            shutil.rmtree(base, ignore_errors=True)  # left by one that failed
+            without.write_text(json.dumps(install(base)))
+    (wheel,) = (base / "dist").glob("*.whl")
+    return Installed(wheel, base / "venv", Ended(*json.loads(without.read_text())))
+
+
+def install(base):
+    """Install the wheel without and then with the extra for the demo; returns what `demo` said between."""
     must(sys.executable, "-m", "build", "--wheel", "--outdir", base / "dist", ROOT)
     (wheel,) = (base / "dist").glob("*.whl")
     folder = base / "venv"
@@ -42,7 +57,7 @@ def installed(tmp_path_factory):
     must(*pip, wheel)
     without = do(folder / "bin" / "crypto-trigger", "demo", cwd="/")
     must(*pip, f"{wheel}[demo]")
-    return Installed(wheel, folder, without)
+    return without
 
 
 @pytest.fixture

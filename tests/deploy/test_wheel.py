@@ -7,7 +7,8 @@ from email import message_from_bytes
 from pathlib import Path
 
 import pytest
-from support.development import Development, free_port
+from support.development import Development
+from support.ports import free_port
 from support.shell import ROOT, do
 from support.traces import using
 

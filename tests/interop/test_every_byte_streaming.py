@@ -1,12 +1,12 @@
 """Delivery `streaming`, cut after byte N for every N and both ways: 0 means stored, 65 to 78 not, 75 either."""
 
 from contextlib import suppress
-from itertools import count
 
 import pytest
 from support.proxy import Cut, Elsewhere, Proxy, Way
 from support.streaming import StreamingServer, peer
 from support.streaming_double import StreamingDouble
+from support.sweeps import each_byte, in_parts
 
 from crypto_trigger.brokers.streaming import Client
 from crypto_trigger.server import Server
@@ -45,18 +45,7 @@ def trial(request, run, monkeypatch):
         yield call
 
 
-def each_byte(cut_after, trial):
-    """Cut after 0 bytes, 1 byte, and so on, until the exchange ends before the cut; returns the statuses seen."""
-    seen = []
-    for after in count():
-        cut = cut_after(after)
-        seen.append(trial(cut))
-        if not cut.struck:
-            assert seen[-1] == 0, "an exchange that nothing cut"
-            return seen
-    raise AssertionError
-
-
+@in_parts
 @pytest.mark.parametrize(
     ("trial", "way", "reset"),
     [
@@ -67,12 +56,12 @@ def each_byte(cut_after, trial):
     ],
     indirect=["trial"],
 )
-def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset):
-    seen = each_byte(lambda after: Cut(way, after, reset=reset), trial)
-    assert len(seen) > SHORTEST
+def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset, part):
+    sweep = each_byte(lambda after: Cut(way, after, reset=reset), trial, part)
+    assert sweep.length > SHORTEST
     # Not sent; sent and unacknowledged; acknowledged, and cut while taking leave.
-    assert set(seen) == {77, 75, 0}
-    assert seen.count(0) > 1
+    assert set(sweep.statuses) == {77, 75, 0}
+    assert sweep.statuses.count(0) > 1
 
 
 @pytest.mark.parametrize("trial", ["double"], indirect=True)
@@ -85,4 +74,4 @@ def test_a_program_that_claims_without_an_acknowledgement_is_found_out(trial, mo
 
     monkeypatch.setattr(Client, "publish", lying)
     with pytest.raises(AssertionError, match="held 0"):
-        each_byte(lambda after: Cut(Way.TO_SERVER, 400 + after), trial)
+        each_byte(lambda after: Cut(Way.TO_SERVER, 400 + after), trial, part=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
+from support.locks import alone
 from support.programs import ALL, program
 from support.streaming import StreamingServer
 
@@ -22,12 +23,12 @@ SLOT = "2026-11-23T12:00:00Z"
 def _packages():
     """The clients that package-lock.json names, installed once where they are missing."""
     program("node")
-    if (HERE / "node_modules").is_dir():
-        return
     npm = shutil.which("npm")
-    installed = npm and subprocess.run(
-        [npm, "ci", "--silent", "--prefix", HERE], cwd=HERE, capture_output=True, text=True, timeout=300, check=False
-    )
+    with alone(HERE / "package-lock.json"):
+        if (HERE / "node_modules").is_dir():
+            return
+        command = [npm, "ci", "--silent", "--prefix", HERE]
+        installed = npm and subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
     if not installed or installed.returncode:
         reason = installed.stderr.strip().rpartition("\n")[2] if installed else "npm is not installed"
         (pytest.fail if ALL else pytest.skip)(f"tests/interop/node_modules is missing: {reason}")

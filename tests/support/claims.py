@@ -6,6 +6,8 @@ from collections import Counter
 from typing import NamedTuple
 
 STORED, NOT_STORED, UNKNOWN = 0, 69, 75
+# Statuses that say: the trigger is not in the stream.
+_REFUSED = (65, NOT_STORED, 76, 77, 78)
 
 
 class Run(NamedTuple):
@@ -40,6 +42,19 @@ def _false_receipt(run, messages):
     if outcome == "published" and storer(held) != run.client_id:
         return f"{said}, which holds the message of {storer(held)}"
     return ""
+
+
+def lie_about_slot(status, held, trigger):
+    """How a status contradicts what the stream holds of its slot, where only `trigger` is foreseen; else ""."""
+    if strange := [message for message in held if message != trigger]:
+        return f"the stream holds something else than the slot's trigger: {strange}"
+    if len(held) > 1:
+        return f"the slot holds {len(held)} triggers"
+    if status == STORED:
+        return "" if held else "status 0, and the slot holds no trigger"
+    if status in _REFUSED:
+        return f"status {status}, and the slot holds a trigger" if held else ""
+    return "" if status == UNKNOWN else f"status {status} is not foreseen"
 
 
 def per_slot(messages):

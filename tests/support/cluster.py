@@ -6,123 +6,22 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
-import threading
-import time
 from contextlib import ExitStack, suppress
 
 import nats.errors
 
 from crypto_trigger.errors import Unavailable
 from crypto_trigger.server import Server
+from support.links import Link
+from support.loops import Loop
+from support.patience import until
+from support.ports import free_ports
 from support.streams import client
 
-_POLL_SECONDS = 0.05
 # Elections take up to 10 s each, and a server that was away catches up after them.
 _SETTLE_SECONDS = 60.0
-_CHUNK = 1 << 16
-
-
-class Link:
-    """A way to a port of 127.0.0.1 by a port of our own, which can fall silent or be torn.
-
-    Silent as a network is: nobody is told, and what was under way arrives when the link speaks again.
-    """
-
-    def __init__(self, loop, target):
-        self._loop = loop
-        self._target = target
-        self._speaks = asyncio.Event()
-        self._speaks.set()
-        self._carriers = set()
-        self._trap = None
-        self._server = self._call(self._listen())
-        self.port = self._server.sockets[0].getsockname()[1]
-        self.url = f"nats://127.0.0.1:{self.port}"
-
-    def hush(self):
-        """Carry nothing from here on, and take new connections without serving them."""
-        self._call(self._switch(self._speaks.clear))
-
-    def speak(self):
-        """Carry again, what was held first."""
-        self._call(self._switch(self._speaks.set))
-
-    def trap(self, pattern, *, to_server, deliver):
-        """Fall silent at the first bytes of one direction that hold `pattern`, after or before they are delivered.
-
-        Returns the event that is set then.
-        """
-        trapped = threading.Event()
-        self._trap = (pattern, to_server, deliver, trapped)
-        return trapped
-
-    def tear(self):
-        """Break every connection, and lose what is held."""
-        self._call(self._tear())
-
-    def close(self):
-        self._call(self._close())
-
-    def _call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(5)
-
-    async def _listen(self):
-        return await asyncio.start_server(self._carry, "127.0.0.1", 0)
-
-    async def _switch(self, change):
-        change()
-
-    async def _tear(self):
-        for carrier in self._carriers:
-            carrier.cancel()
-        await asyncio.gather(*self._carriers, return_exceptions=True)
-
-    async def _close(self):
-        self._server.close()
-        await self._tear()
-
-    async def _carry(self, reader, writer):
-        self._carriers.add(asyncio.current_task())
-        beyond = None
-        try:
-            await self._speaks.wait()
-            there, beyond = await asyncio.open_connection("127.0.0.1", self._target)
-            ways = [
-                asyncio.ensure_future(self._pump(reader, beyond, to_server=True)),
-                asyncio.ensure_future(self._pump(there, writer, to_server=False)),
-            ]
-            try:
-                # The end of one way is the end of both: a server that dies hangs up.
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for way in ways:
-                    way.cancel()
-                await asyncio.gather(*ways, return_exceptions=True)
-        except (OSError, asyncio.CancelledError):
-            pass
-        finally:
-            self._carriers.discard(asyncio.current_task())
-            for end in filter(None, (writer, beyond)):
-                end.transport.abort()
-
-    async def _pump(self, reader, writer, *, to_server):
-        while chunk := await reader.read(_CHUNK):
-            pattern, direction, deliver, trapped = self._trap or (b"", None, False, None)
-            caught = direction == to_server and pattern in chunk
-            if caught:
-                self._trap = None
-            if caught and not deliver:
-                self._speaks.clear()
-                trapped.set()
-            await self._speaks.wait()
-            writer.write(chunk)
-            await writer.drain()
-            if caught and deliver:
-                self._speaks.clear()
-                trapped.set()
 
 
 class Node(Server):
@@ -180,7 +79,7 @@ class Node(Server):
         self.thaw()
         self.rejoin()
         if self.process is None:
-            until(self._started, f"{self.name} runs")
+            until(self._started, f"{self.name} runs", _SETTLE_SECONDS)
 
     def _started(self):
         try:
@@ -198,17 +97,13 @@ class Cluster:
     def __init__(self, size=3):
         self._names = [f"n{i}" for i in range(1, size + 1)]
         self._stack = ExitStack()
-        self._loop = asyncio.new_event_loop()
+        self._loop = Loop()
         self.nodes = []
 
     def __enter__(self):
         with ExitStack() as stack:
-            thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-            thread.start()
-            stack.callback(self._loop.close)
-            stack.callback(thread.join)
-            stack.callback(self._loop.call_soon_threadsafe, self._loop.stop)
-            free = iter(_free_ports(2 * len(self._names)))
+            stack.enter_context(self._loop)
+            free = iter(free_ports(2 * len(self._names)))
             ports = dict(zip(self._names, free, strict=False))
             ways = {
                 (a, b): stack.enter_context(contextlib.closing(Link(self._loop, ports[b])))
@@ -247,7 +142,7 @@ class Cluster:
             info = next(filter(None, (self._info(stream, node) for node in self.nodes if node.up)), None)
             return next((node for node in self.nodes if info and node.name == info["cluster"].get("leader")), None)
 
-        return until(lead, f"{stream} has a leader")
+        return until(lead, f"{stream} has a leader", _SETTLE_SECONDS)
 
     def lead(self, stream, node):
         """Make `node` the stream's leader."""
@@ -260,14 +155,14 @@ class Cluster:
             _request(leader, f"STREAM.LEADER.STEPDOWN.{stream}", placement)
             return False
 
-        until(move, f"{node.name} leads {stream}")
+        until(move, f"{node.name} leads {stream}", _SETTLE_SECONDS)
 
     def recover(self, *streams):
         """Undo whatever was done to the servers, and wait until every copy of these streams is whole."""
         for node in self.nodes:
             node.recover()
         for stream in streams:
-            until(lambda stream=stream: self._whole(stream), f"{stream} is whole")
+            until(lambda stream=stream: self._whole(stream), f"{stream} is whole", _SETTLE_SECONDS)
 
     def _whole(self, stream):
         """Whether all servers agree on the leader, and it on the copies.
@@ -302,25 +197,3 @@ def _request(node, endpoint, body):
 def urls(*places):
     """NATS_URL for these nodes or links, in this order."""
     return ",".join(place.url for place in places)
-
-
-def until(condition, what, seconds=_SETTLE_SECONDS):
-    """What `condition` returns as soon as it is true; an error after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g}s: {what}")
-        time.sleep(_POLL_SECONDS)
-    return found
-
-
-def _free_ports(count):
-    """Ports that stay free while their server is down: not of those that the system gives to clients."""
-    with ExitStack() as stack:
-        found = []
-        while len(found) < count:
-            each = stack.enter_context(socket.socket())
-            with suppress(OSError):
-                each.bind(("127.0.0.1", random.randrange(10000, 30000)))
-                found.append(each.getsockname()[1])
-        return found

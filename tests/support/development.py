@@ -5,18 +5,10 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import socket
 import threading
 
 from support.processes import HANGS, PROGRAM, Process
 from support.traces import children
-
-
-def free_port():
-    """A port of 127.0.0.1 that nobody had a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 class Development:

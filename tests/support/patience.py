@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 
-_PATIENCE = 20.0
+PATIENCE = 20.0
 _POLL = 0.005
 
 
-def until(condition):
-    """Return once `condition()` holds."""
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+def until(condition, what="it", seconds=PATIENCE):
+    """Return what `condition()` returns as soon as that is true; an error that names `what` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(_POLL)
+    return found

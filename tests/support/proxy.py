@@ -10,6 +10,9 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from urllib.parse import urlsplit
 
+from support.loops import Loop
+from support.patience import PATIENCE
+
 _ENDS_WITHIN = 10.0
 _WITH_PAYLOAD = (b"PUB", b"HPUB", b"MSG", b"HMSG")
 
@@ -38,7 +41,8 @@ class Fault:
         return f"{type(self).__name__}({told})"
 
     def accept(self):
-        """Raise Severed to hang up before anything is said."""
+        """Return the fault of a connection that begins, or raise Severed to hang up before anything is said."""
+        return self
 
     async def filter(self, way, chunks, over):  # noqa: ARG002 - other faults use them
         """Yield what goes on; `over` is the event that the case is over, after which nothing should be held."""
@@ -125,6 +129,82 @@ class Tamper(Fault):
                 yield message
 
 
+class Hold(Fault):
+    """What the server says is kept back on every connection from the moment the client has said `after` there.
+
+    `release()` lets it through, `lose()` drops it and hangs up.
+    """
+
+    def __init__(self, proxy, after):
+        self.after = after
+        self.url = ""
+        self._proxy = proxy
+        self._heard = []
+        self._passed = []
+        self._changed = threading.Condition()
+        self._let_go = asyncio.Event()
+        self._lost = False
+
+    def accept(self):
+        with self._changed:
+            self._heard.append(b"")
+            self._passed.append(0)
+            return _Held(self, len(self._heard) - 1)
+
+    def wait_for(self, wanted, connections=1):
+        """Wait until the client has said `wanted` on so many connections, and it is on its way to the server."""
+
+        def said():
+            ways = zip(self._heard, self._passed, strict=True)
+            return sum(wanted in heard[:passed] for heard, passed in ways) >= connections
+
+        with self._changed:
+            assert self._changed.wait_for(said, PATIENCE), f"never heard {wanted!r}"
+
+    def release(self):
+        self._proxy.soon(self._let_go.set)
+
+    def lose(self):
+        self._lost = True
+        self.release()
+
+    def hear(self, number, chunk):
+        """Take note of what the client says on a connection."""
+        with self._changed:
+            self._heard[number] += chunk
+
+    def passed(self, number):
+        """Take note that all of it is on its way to the server."""
+        with self._changed:
+            self._passed[number] = len(self._heard[number])
+            self._changed.notify_all()
+
+    async def pass_on(self, number):
+        """Return when what the server says on a connection may go on. Raises Severed if it never may."""
+        if self.after in self._heard[number]:
+            await self._let_go.wait()
+            if self._lost:
+                raise Severed
+
+
+class _Held(Fault):
+    """One connection of a Hold."""
+
+    def __init__(self, hold, number):
+        self._hold = hold
+        self._number = number
+
+    async def filter(self, way, chunks, over):  # noqa: ARG002 - the Hold lets go before
+        async for chunk in chunks:
+            if way is Way.TO_SERVER:
+                self._hold.hear(self._number, chunk)
+                yield chunk
+                self._hold.passed(self._number)
+            else:
+                await self._hold.pass_on(self._number)
+                yield chunk
+
+
 async def messages(chunks):
     """Yield a stream of the NATS protocol message by message, payloads included; what is left at the end, as it is."""
     buffer = b""
@@ -198,8 +278,8 @@ class Route:
         """Carry one connection to its end, which is when the server has closed its side."""
         server = None
         try:
-            fault.accept()
-            server_reader, server = await asyncio.open_connection(*(fault.target or self._target))
+            fault = fault.accept()
+            server_reader, server = await self._reach(fault.target or self._target)
             pumps = {
                 asyncio.ensure_future(self._pump(fault, Way.TO_SERVER, reader, server)),
                 asyncio.ensure_future(self._pump(fault, Way.TO_CLIENT, server_reader, writer)),
@@ -227,6 +307,12 @@ class Route:
                 with suppress(OSError):
                     await end.wait_closed()
 
+    async def _reach(self, target):
+        try:
+            return await asyncio.open_connection(*target)
+        except ConnectionRefusedError:
+            raise Severed from None
+
     async def _pump(self, fault, way, source, sink):
         async for piece in fault.filter(way, _chunks(source), self._over):
             # An end that has gone takes nothing more; the other way goes on.
@@ -243,26 +329,12 @@ async def _chunks(reader):
             yield chunk
 
 
-class Proxy:
+class Proxy(Loop):
     """Routes to one server, run in a thread of their own while the block does."""
 
     def __init__(self, url):
+        super().__init__()
         self._target = _address(url)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    def call(self, coroutine):
-        """Run a coroutine in the proxy's thread and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_ENDS_WITHIN * 2)
 
     @contextmanager
     def route(self, *faults, then=None):
@@ -276,3 +348,16 @@ class Proxy:
             yield route
         finally:
             self.call(route.close())
+
+
+@contextmanager
+def holding(url, after):
+    """A way to a server, at `url` of what is yielded, that keeps back what it says once the client has said `after`."""
+    with Proxy(url) as proxy:
+        hold = Hold(proxy, after)
+        with proxy.route(then=hold) as route:
+            hold.url = route.url
+            try:
+                yield hold
+            finally:
+                hold.release()

@@ -9,8 +9,8 @@ import threading
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-# Longer than any test waits on purpose: only a fault of the test itself runs into it.
-PATIENCE = 20.0
+from support.patience import PATIENCE
+
 INFO = {"server_id": "SCRIPTED", "version": "2.15.1", "headers": True, "max_payload": 1048576, "jetstream": True}
 
 
@@ -170,55 +170,6 @@ class Scripted:
         talk.close()
 
 
-class Relay(Scripted):
-    """A way to a real server that keeps back what the server says from the moment the client has said `after`.
-
-    `release()` lets it through, `lose()` drops it and hangs up.
-    """
-
-    def __init__(self, url, after):
-        super().__init__(self._relay)
-        self._upstream = url.rpartition("//")[2].rsplit(":", 1)
-        self._after = after
-        self._released = threading.Event()
-        self._lost = False
-
-    def __exit__(self, *exception):
-        self.release()
-        super().__exit__(*exception)
-
-    def release(self):
-        self._released.set()
-
-    def lose(self):
-        self._lost = True
-        self._released.set()
-
-    def _relay(self, talk):
-        with socket.create_connection((self._upstream[0], int(self._upstream[1])), PATIENCE) as upstream:
-            back = threading.Thread(target=self._bring_back, args=(upstream, talk))
-            back.start()
-            passed = 0
-            with suppress(EOFError, OSError):
-                while True:
-                    upstream.sendall(talk.heard[passed:])
-                    passed = len(talk.heard)
-                    talk.receive()
-            with suppress(OSError):
-                upstream.shutdown(socket.SHUT_RDWR)
-            back.join(PATIENCE)
-
-    def _bring_back(self, upstream, talk):
-        with suppress(OSError):
-            while data := upstream.recv(65536):
-                if self._after in talk.heard:
-                    self._released.wait(PATIENCE)
-                    if self._lost:
-                        break
-                talk.say(data)
-        talk.close()
-
-
 @contextmanager
 def full_backlog():
     """A port that takes no connection and refuses none: the SYNs go unanswered. Yields its URL."""
@@ -237,9 +188,3 @@ def full_backlog():
         finally:
             for caller in waiting:
                 caller.close()
-
-
-def free_port():
-    """A port of 127.0.0.1 where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]

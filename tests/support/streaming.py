@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
@@ -19,33 +17,13 @@ from uuid import uuid4
 
 import nats
 
-from support.patience import until
+from support.loops import Loop
+from support.patience import PATIENCE, until
+from support.ports import free_port
 from support.programs import program
-from support.scripted import free_port
 from support.streaming_schema import MESSAGES
 
-_PATIENCE = 20.0
 _READY = "Streaming Server is ready"
-
-
-class Loop:
-    """An event loop in a thread of its own."""
-
-    def __init__(self):
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_PATIENCE)
-        self._loop.close()
-
-    def call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_PATIENCE)
 
 
 class StreamingServer:
@@ -102,7 +80,7 @@ class StreamingServer:
         process, self.process = self.process, None
         if process:
             process.kill()
-            process.wait(_PATIENCE)
+            process.wait(PATIENCE)
 
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -121,7 +99,7 @@ class StreamingServer:
     def _ask(self, what):
         address = f"http://127.0.0.1:{self._monitor}/streaming/{what}"
         try:
-            with urllib.request.urlopen(address, timeout=_PATIENCE) as answer:
+            with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             error.close()
@@ -195,7 +173,7 @@ class Peer:
         await self._client.close()
 
     async def _ask(self, subject, request, answer):
-        message = await self._client.request(subject, request.SerializeToString(), timeout=_PATIENCE)
+        message = await self._client.request(subject, request.SerializeToString(), timeout=PATIENCE)
         return MESSAGES[answer].FromString(message.data)
 
 

@@ -16,7 +16,7 @@ import nats.errors
 from google.protobuf.message import DecodeError
 
 from crypto_trigger.server import Server
-from support.streaming import Loop
+from support.loops import Loop
 from support.streaming_schema import MESSAGES
 
 _DUPLICATE_CHECK = 0.5

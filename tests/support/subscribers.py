@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import NamedTuple
 
 import nats
 
-_PATIENCE = 20.0
+from support.loops import Loop
+from support.patience import PATIENCE
 
 
 class Heard(NamedTuple):
@@ -24,34 +24,28 @@ class Subscriber:
         self._url = url
         self._subject = subject
         self._options = options
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._loop = Loop()
         self._changed = threading.Condition()
         self._client = None
         self._heard = []
 
     def __enter__(self):
-        self._thread.start()
-        self._call(self._open())
+        self._loop.__enter__()
+        self._loop.call(self._open())
         return self
 
     def __exit__(self, *_):
-        self._call(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_PATIENCE)
-        self._loop.close()
+        self._loop.call(self._client.close())
+        self._loop.__exit__()
 
     def heard(self):
         """Everything the server has sent us up to now, that is up to a message of our own."""
         marker = f"{self._subject}.marker"
-        self._call(self._client.publish(marker))
+        self._loop.call(self._client.publish(marker))
         with self._changed:
-            assert self._changed.wait_for(lambda: any(m.subject == marker for m in self._heard), _PATIENCE)
+            assert self._changed.wait_for(lambda: any(m.subject == marker for m in self._heard), PATIENCE)
             found, self._heard = [m for m in self._heard if m.subject != marker], []
         return found
-
-    def _call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_PATIENCE)
 
     async def _open(self):
         self._client = await nats.connect(self._url, **self._options)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import nats
 
+from support.claims import lie_about_slot
+
 PAYLOAD = b'{"trigger":"update"}'
-# Statuses that say: the trigger is not in the stream.
-NOT_STORED = (65, 69, 76, 77, 78)
 
 
 class Held(NamedTuple):
@@ -57,16 +57,7 @@ class Slots:
 
     def lie(self, status):
         """Return what is wrong with a status, in view of what the stream holds of the slot; nothing if it is true."""
-        held = self.held()
-        if strange := [message for message in held if message != (f"{self._subject}:{self.now}", PAYLOAD)]:
-            return f"the stream holds something else than the slot's trigger: {strange}"
-        if len(held) > 1:
-            return f"the slot holds {len(held)} triggers"
-        if status == 0:
-            return "" if held else "status 0, and the slot holds no trigger"
-        if status in NOT_STORED:
-            return f"status {status}, and the slot holds a trigger" if held else ""
-        return "" if status == 75 else f"status {status} is not foreseen"
+        return lie_about_slot(status, self.held(), Held(f"{self._subject}:{self.now}", PAYLOAD))
 
     async def _look(self):
         last = (await self._js.publish(self._marker, b"")).seq

@@ -96,8 +96,11 @@ def test_a_stream_that_was_closed_before_we_began_is_no_failure(stream, monkeypa
             "duplicate: crypto.update for 2026-11-23T12:00:00Z is already in stream crypto-stats, sequence 7",
         ),
         (
-            {"outcome": Outcome.SUPERSEDED},
-            f"superseded: crypto.update has a later trigger than {TRIGGER.slot} in stream crypto-stats, sequence 7",
+            {"outcome": Outcome.SUPERSEDED, "later": TRIGGER.slot._replace(start=instant("2026-11-23T12:15:00Z"))},
+            (
+                "superseded: crypto.update for 2026-11-23T12:00:00Z is not needed: "
+                "the later trigger of 2026-11-23T12:15:00Z is in stream crypto-stats, sequence 7"
+            ),
         ),
     ],
     ids=["published", "retried", "duplicate", "superseded"],
@@ -107,7 +110,9 @@ def test_a_receipt_is_one_line(changes, line):
 
 
 def changed(**changes):
-    fields = {name: getattr(RECEIPT, name) for name in ("outcome", "stream", "seq", "guard", "server", "attempts")}
+    fields = {
+        name: getattr(RECEIPT, name) for name in ("outcome", "stream", "seq", "guard", "server", "later", "attempts")
+    }
     return Receipt(**{**fields, **changes})
 
 

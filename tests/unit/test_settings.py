@@ -53,7 +53,7 @@ def write(name, content):
     path = Path.cwd() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(path)
+    return name
 
 
 def context(name="context.json", **content):
@@ -594,7 +594,7 @@ def test_a_context_that_is_not_there_is_one_line(name, says):
 
 
 def test_a_bad_value_of_a_context_names_the_context():
-    (problem,) = problems_of({"NATS_CONTEXT": context(url="http://h")})
+    (problem,) = problems_of({"NATS_CONTEXT": str(Path(context(url="http://h")).resolve())})
     assert problem.startswith(f"NATS_URL 'http://h' (from context {Path.cwd()}/context.json) ")
 
 

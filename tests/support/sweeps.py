@@ -1,0 +1,34 @@
+"""Cut a connection after each byte of an exchange, in parts that can run side by side."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import NamedTuple
+
+import pytest
+
+_PARTS = 8
+# A test with this mark is given its `part` of the bytes: one in eight, so that every part meets every step.
+in_parts = pytest.mark.parametrize("part", range(_PARTS))
+
+
+class Sweep(NamedTuple):
+    """How many bytes the exchange has at least, and the status of each trial."""
+
+    length: int
+    statuses: list[int]
+
+
+def each_byte(cut_after, trial, part):
+    """Call `trial` with what `cut_after(n)` returns, for every n of this part, until the exchange ends before the cut.
+
+    `trial` returns the status of its run. Nothing cuts the last one, which must end 0.
+    """
+    statuses = []
+    for after in count(part, _PARTS):
+        cut = cut_after(after)
+        statuses.append(trial(cut))
+        if not cut.struck:
+            assert statuses[-1] == 0, "an exchange that nothing cut"
+            return Sweep(after, statuses)
+    raise AssertionError
