@@ -296,7 +296,12 @@ def setup(
     replicas: Annotated[
         int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster; 1 on creation if not given.")
     ] = None,
-    update: Annotated[bool, typer.Option("--update", help="Change an existing stream where it differs.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be created or changed; change nothing.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -316,19 +321,23 @@ def setup(
     )
     import asyncio
 
-    from crypto_trigger.brokers.setup import Change, SetUp
+    from crypto_trigger.brokers.setup import StreamSetup
     from crypto_trigger.delivery import Limits, Persistence
     from crypto_trigger.render import setup_data, setup_line
 
-    attempt = SetUp(settings, replicas, update=update)
-    done = asyncio.run(Persistence(Limits.from_settings(settings), output.waiting).run(attempt))
+    attempt = StreamSetup(settings, replicas, update=update, dry_run=dry_run)
+    try:
+        done = asyncio.run(Persistence(Limits.from_settings(settings), output.waiting).run(attempt))
+    except Interrupted as error:
+        raise attempt.interrupted(error.signum) from error
     output.detail(f"{done.server} answered")
-    if done.change is Change.DIFFERS:
-        output.failure(f"{setup_line(done)}; reconcile with: crypto-trigger setup --update")
-        if as_json:
-            output.answer("", setup_data(done))
-        raise typer.Exit(Status.CONFIG)
-    output.answer(setup_line(done), setup_data(done))
+    if done.status is Status.OK:
+        output.answer(setup_line(done), setup_data(done))
+        return
+    output.failure(f"{setup_line(done)}; {done.hint}")
+    if as_json:
+        output.answer("", setup_data(done))
+    raise typer.Exit(done.status)
 
 
 @app.command()

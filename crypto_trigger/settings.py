@@ -273,6 +273,7 @@ class Settings(NamedTuple):
     report_file: str | None
     traceparent: str | None
     tracestate: str | None
+    env_file: str | None
     sources: tuple[Source, ...]
     warnings: tuple[str, ...]
 
@@ -313,7 +314,7 @@ def load(flags: Mapping[str, str | None], env_file: str | None, environ: Mapping
     if found.problems:
         known = {name: value for name, value in parsed.items() if name not in found.broken}
         raise ConfigError(*found.problems, known=known)
-    return Settings(**parsed, sources=tuple(found.sources), warnings=tuple(found.warnings))
+    return Settings(**parsed, env_file=env_file, sources=tuple(found.sources), warnings=tuple(found.warnings))
 
 
 class _Finder:

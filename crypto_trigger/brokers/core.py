@@ -51,7 +51,7 @@ class Publisher:
                 trigger.subject, trigger.payload, statuses.subject if statuses else "", headers=headers
             )
             await connection.ask(sending, trigger.subject, Phase.PUBLISH)
-            await self._processed(connection, trigger.subject, Phase.CONFIRM)
+            await _processed(connection, self._access, trigger.subject, Phase.CONFIRM)
             # The status comes ahead of the server's answer to our PING; a stream's acknowledgement may come, too.
             if statuses and statuses.pending_msgs:
                 answer = await connection.ask(statuses.next_msg(), statuses.subject, Phase.CONFIRM)
@@ -66,18 +66,6 @@ class Publisher:
                 )
             return Receipt(outcome=Outcome.PUBLISHED, server=str(connection.server), subscriber=required or None)
 
-    async def _processed(self, connection: Connection, subject: str, phase: Phase) -> None:
-        """Return once the server has processed all that was sent. Raises a BrokerError, also for what it refused.
-
-        nats-py puts a PING ahead of what is still waiting to be sent; the second one's comes behind it. Not by
-        `flush`, which takes a dead read loop for an answer.
-        """
-        for _ in range(2):
-            ping = connection.client.rtt(self._access.timeout + 1)  # type: ignore[arg-type] # any number is one
-            await connection.ask(ping, subject, phase)
-            if complaint := connection.complaint(phase):
-                raise complaint
-
     async def _statuses(self, connection: Connection) -> Subscription:
         """Return a subscription that hears it when nobody listens; in force, so that its silence means somebody does.
 
@@ -90,15 +78,16 @@ class Publisher:
             )
         inbox = connection.client.new_inbox()
         subscription = await connection.client.subscribe(inbox)
-        await self._processed(connection, inbox, Phase.CONNECT)
+        await _processed(connection, self._access, inbox, Phase.CONNECT)
         return subscription
 
 
 @asynccontextmanager
-async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> AsyncIterator[None]:
+async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> AsyncIterator[Callable[[], bool]]:
     """Call `heard` with subject and payload of every message on the subject, while the block runs.
 
-    The subscription is in force when the block begins. Raises a BrokerError.
+    The subscription is in force when the block begins. The block gets a function that tells whether it still is: false
+    once the connection has ended. Raises a BrokerError.
     """
     access = Access.from_settings(settings)
 
@@ -107,8 +96,19 @@ async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> 
 
     async with connect(settings, access) as connection:
         await connection.client.subscribe(settings.subject, cb=on_message)
-        # A flush puts its PING ahead of what is still waiting to be sent; the second one's comes behind it.
-        for _ in range(2):
-            await connection.ask(connection.client.flush(), settings.subject, Phase.ASK)
-        yield
+        await _processed(connection, access, settings.subject, Phase.ASK)
+        yield lambda: connection.client.is_connected
         await asyncio.sleep(0)
+
+
+async def _processed(connection: Connection, access: Access, subject: str, phase: Phase) -> None:
+    """Return once the server has processed all that was sent. Raises a BrokerError, also for what it refused.
+
+    nats-py puts a PING ahead of what is still waiting to be sent; the second one's comes behind it. Not by `flush`,
+    which takes a dead read loop for an answer.
+    """
+    for _ in range(2):
+        ping = connection.client.rtt(access.timeout + 1)  # type: ignore[arg-type] # any number is one
+        await connection.ask(ping, subject, phase)
+        if complaint := connection.complaint(phase):
+            raise complaint

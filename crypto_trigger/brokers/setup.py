@@ -1,67 +1,80 @@
-"""Set up the stream that stores the triggers: create it, compare it, reconcile it."""
+"""Set up the stream that stores the triggers: create it, compare it, change what one trigger per slot needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+import signal
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import nats.js.errors
 
+from crypto_trigger import layout
 from crypto_trigger.brokers.access import Access
 from crypto_trigger.brokers.connection import connect
-from crypto_trigger.brokers.faults import clean, passes
-from crypto_trigger.brokers.stream import NANOSECONDS, Stream
-from crypto_trigger.errors import BrokerError, ConfigError, Unusable
-from crypto_trigger.values import Delivery, format_duration
+from crypto_trigger.brokers.faults import Violation, clean, passes
+from crypto_trigger.brokers.stream import Stream
+from crypto_trigger.command_line import command_line
+from crypto_trigger.errors import BrokerError, ConfigError, Denied, Interrupted, Status, Unusable
+from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crypto_trigger.settings import Settings
+    from crypto_trigger.values import Server
 
-MAX_AGE = timedelta(days=7)
+# The JetStream API's code where another stream has one of the subjects (nats-server, server/errors.json).
+_SUBJECTS_OVERLAP = 10065
 
 
 class Change(StrEnum):
-    """What `set_up` came to."""
+    """What a setup came to."""
 
     CREATED = "created"
     UNCHANGED = "unchanged"
     UPDATED = "updated"
     DIFFERS = "differs"
+    WOULD_CREATE = "would-create"
+    WOULD_UPDATE = "would-update"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One property of an existing stream that is not as wanted, both values as a person writes them."""
+class SetupResult:
+    """What became of the stream: the change, and what was found.
 
-    name: str
-    found: str
-    wanted: str
-
-    def __str__(self) -> str:
-        return f"{self.name} is {self.found}, wanted {self.wanted}"
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What became of the stream: the change made, and the differences that were found."""
+    `differences` are what one trigger per slot needs otherwise, `notes` what is left to the stream's owner,
+    `created` the properties of a stream that was created, or would be. `hint` says what to do, if anything.
+    """
 
     change: Change
     stream: str
     server: str
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[layout.Difference, ...] = ()
+    notes: tuple[layout.Note, ...] = ()
+    created: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""
+
+    @property
+    def status(self) -> Status:
+        """The status that `setup` ends with."""
+        match self.change:
+            case Change.CREATED | Change.UNCHANGED | Change.UPDATED | Change.WOULD_CREATE | Change.WOULD_UPDATE:
+                return Status.OK
+            case Change.DIFFERS:
+                return Status.CONFIG
+            case _:
+                assert_never(self.change)
 
 
-class SetUp:
-    """Creates the stream, or compares the one there is with what is wanted; with `update`, reconciles it.
+class StreamSetup:
+    """Creates the stream, or compares the one there is with what is needed; with `update`, changes what is needed.
 
-    `replicas` None means one on creation, and as it is afterwards. Call it for one attempt.
+    `replicas` None means one on creation, and as it is afterwards. With `dry_run` nothing is changed, and the result
+    says what would be. Call it for one attempt.
     """
 
-    def __init__(self, settings: Settings, replicas: int | None, *, update: bool) -> None:
+    def __init__(self, settings: Settings, replicas: int | None, *, update: bool, dry_run: bool = False) -> None:
         """Prepare credentials and certificates. Raises ConfigError where they do not fit, or set up nothing."""
         if settings.delivery is not Delivery.JETSTREAM:
             raise ConfigError(
@@ -72,100 +85,130 @@ class SetUp:
         self._settings = settings
         self._replicas = replicas
         self._update = update
+        self._dry_run = dry_run
         self._access = Access.from_settings(settings)
         self._turn = 0
+        self._perhaps_changed = False
 
-    async def __call__(self) -> Setup:
+    async def __call__(self) -> SetupResult:
         """Make one attempt. Raises a BrokerError."""
-        settings = self._settings
         turn, self._turn = self._turn, self._turn + 1
-        async with connect(settings, self._access, turn) as connection:
-            stream = Stream(connection, settings, self._access)
-            wanted = _wanted(settings, self._replicas)
-            server = str(connection.server)
-            existing = await stream.config()
+        async with connect(self._settings, self._access, turn) as connection:
+            stream = Stream(connection, self._settings, self._access)
+            try:
+                existing = await stream.config()
+            except Denied as error:
+                raise self._denied(stream, "STREAM.INFO", error) from error.__cause__
             if existing is None:
-                config = {"num_replicas": 1, "subjects": [settings.subject], **wanted}
-                await _change(stream, f"STREAM.CREATE.{settings.stream}", config)
-                return Setup(Change.CREATED, settings.stream, server)
-            differences = _differences(existing, wanted, settings.subject)
-            if not differences:
-                return Setup(Change.UNCHANGED, settings.stream, server)
-            if not self._update:
-                return Setup(Change.DIFFERS, settings.stream, server, differences)
-            subjects = existing.get("subjects") or []
-            if not _covered(settings.subject, subjects):
-                subjects = [*subjects, settings.subject]
-            # The whole existing configuration goes back: the server resets whatever an update leaves out.
-            await _change(stream, f"STREAM.UPDATE.{settings.stream}", {**existing, **wanted, "subjects": subjects})
-            return Setup(Change.UPDATED, settings.stream, server, differences)
+                return await self._create(stream)
+            return await self._compare(stream, existing)
 
+    def interrupted(self, signum: int) -> Interrupted:
+        """Return what can be said after a signal: whether the stream may have been created or changed."""
+        name = signal.Signals(signum).name
+        stream = f"stream {self._settings.stream}"
+        if self._perhaps_changed:
+            said = f"{stream} may have been changed; see with: {command_line(self._settings, 'setup')}"
+        else:
+            said = f"{stream} was not changed"
+        return Interrupted(signum, f"setup was interrupted by {name}: {said}")
 
-def _wanted(settings: Settings, replicas: int | None) -> dict[str, Any]:
-    """Return the part of a stream's configuration that is ours to decide, in the API's units (nanoseconds)."""
-    return {
-        "name": settings.stream,
-        "retention": "limits",
-        "storage": "file",
-        "max_age": _nanoseconds(MAX_AGE),
-        # Two slots: a run that is retried at the end of its slot is still recognised. Never above max_age (10052).
-        "duplicate_window": _nanoseconds(min(2 * settings.every, MAX_AGE)),
-        "allow_direct": True,
-        "no_ack": False,
-        **({"num_replicas": replicas} if replicas else {}),
-    }
+    async def _create(self, stream: Stream) -> SetupResult:
+        settings = self._settings
+        config = layout.new(settings.stream, settings.subject, settings.every, self._replicas or 1)
+        if self._dry_run:
+            if owner := await self._owner(stream):
+                raise self._overlap(stream, owner)
+            change = Change.WOULD_CREATE
+        else:
+            await self._change(stream, "STREAM.CREATE", config)
+            change = Change.CREATED
+        return self._result(change, stream, created=layout.properties(config))
 
+    async def _compare(self, stream: Stream, existing: Mapping[str, Any]) -> SetupResult:
+        settings = self._settings
+        if obstacle := layout.obstacle(existing, settings.every):
+            raise Unusable(f"{stream.connection.server}: {obstacle.problem}", obstacle.remedy)
+        wanted = layout.mended(existing, settings.subject, settings.every, self._replicas)
+        differences = layout.differences(existing, wanted)
+        notes = layout.notes(existing, settings.subject, settings.every, self._replicas)
+        if not differences:
+            return self._result(Change.UNCHANGED, stream, notes=notes)
+        if not self._update:
+            replicas = ("--replicas", str(self._replicas)) if self._replicas else ()
+            hint = f"change it with: {command_line(settings, 'setup', '--update', *replicas)}"
+            return self._result(Change.DIFFERS, stream, differences=differences, notes=notes, hint=hint)
+        if self._dry_run:
+            if wanted.get("subjects") != existing.get("subjects") and (owner := await self._owner(stream)):
+                raise self._overlap(stream, owner)
+            return self._result(Change.WOULD_UPDATE, stream, differences=differences, notes=notes)
+        # The whole existing configuration goes back: the server resets whatever an update leaves out.
+        await self._change(stream, "STREAM.UPDATE", wanted)
+        return self._result(Change.UPDATED, stream, differences=differences, notes=notes)
 
-def _differences(existing: Mapping[str, Any], wanted: Mapping[str, Any], subject: str) -> tuple[Difference, ...]:
-    found = []
-    if not _covered(subject, existing.get("subjects") or []):
-        found.append(Difference("subjects", _show("subjects", existing.get("subjects")), f"{subject} among them"))
-    for name in wanted.keys() - {"name"}:
-        # The server leaves out what is false or zero.
-        value = existing.get(name, type(wanted[name])())
-        if value != wanted[name]:
-            found.append(Difference(name, _show(name, value), _show(name, wanted[name])))
-    return tuple(sorted(found, key=lambda difference: difference.name))
+    def _result(self, change: Change, stream: Stream, **found: Any) -> SetupResult:  # noqa: ANN401 - SetupResult's
+        return SetupResult(change, self._settings.stream, str(stream.connection.server), **found)
 
+    async def _change(self, stream: Stream, endpoint: str, config: Mapping[str, object]) -> None:
+        """Create or update the stream. Raises a BrokerError, Unusable where the server refuses the configuration."""
+        self._perhaps_changed = True
+        try:
+            await stream.request(f"{endpoint}.{self._settings.stream}", config)
+        except Denied as error:
+            self._perhaps_changed = False
+            raise self._denied(stream, endpoint, error) from error.__cause__
+        except BrokerError as error:
+            cause = error.__cause__
+            if not isinstance(cause, nats.js.errors.APIError):
+                raise
+            self._perhaps_changed = False
+            if passes(cause):
+                raise
+            if cause.err_code == _SUBJECTS_OVERLAP:
+                raise self._overlap(stream, await self._owner(stream)) from cause
+            raise Unusable(
+                f"{stream.connection.server}: JetStream refuses: {clean(cause.description or '')}",
+                "change the setting that asks for it, or the stream with the nats CLI",
+            ) from cause
 
-def _show(name: str, value: Any) -> str:  # noqa: ANN401 - a value of the API's JSON
-    if name in ("max_age", "duplicate_window"):
-        return format_duration(timedelta(seconds=value / NANOSECONDS)) if value else "unlimited"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "none" if value is None else str(value)
+    async def _owner(self, stream: Stream) -> str:
+        """Return the other stream that takes the subject; empty where there is none, or where we cannot know."""
+        try:
+            answer = await stream.request("STREAM.NAMES", {"subject": self._settings.subject})
+        except BrokerError:
+            return ""
+        names = [name for name in answer.get("streams") or [] if name != self._settings.stream]
+        return clean(", ".join(map(str, names)))
 
+    def _overlap(self, stream: Stream, owner: str) -> Unusable:
+        subject = self._settings.subject
+        found = (
+            f"stream {owner} takes the subject {subject}" if owner else f"another stream takes the subject {subject}"
+        )
+        remedy = (
+            f"name that stream with --stream {owner}" if owner else f"find it with: nats stream ls --subject {subject}"
+        )
+        return Unusable(f"{stream.connection.server}: {found}", f"{remedy}, or choose another subject with --subject")
 
-def _covered(subject: str, patterns: list[str]) -> bool:
-    """Tell whether one of a stream's subjects, wildcards included, takes `subject`."""
-    tokens = subject.split(".")
-    return any(_matches(tokens, pattern.split(".")) for pattern in patterns)
-
-
-def _matches(tokens: list[str], pattern: list[str]) -> bool:
-    for position, part in enumerate(pattern):
-        if part == ">":
-            return len(tokens) > position
-        if position >= len(tokens) or part not in ("*", tokens[position]):
-            return False
-    return len(tokens) == len(pattern)
-
-
-async def _change(stream: Stream, endpoint: str, config: Mapping[str, object]) -> None:
-    """Create or update; what the server refuses for good is a matter of configuration, in the server's own words."""
-    try:
-        await stream.request(endpoint, config)
-    except BrokerError as error:
+    def _denied(self, stream: Stream, endpoint: str, error: Denied) -> Denied:
+        """Name the user and the subject of the JetStream API that it may not publish to."""
         cause = error.__cause__
-        if not isinstance(cause, nats.js.errors.APIError) or passes(cause):
-            raise
-        hint = "change the setting that asks for it, or the stream with the nats CLI"
-        raise Unusable(
-            f"{stream.connection.server}: JetStream refuses: {clean(cause.description or '')}", hint
-        ) from cause
+        if not isinstance(cause, Violation) or "for publish" not in str(cause).lower():
+            return error
+        domain = self._settings.js_domain
+        prefix = f"$JS.{domain}.API" if domain else "$JS.API"
+        server = stream.connection.server
+        return Denied(
+            f"{server}: {_user(server, self._settings)} has no permission to publish to "
+            f"{prefix}.{endpoint}.{self._settings.stream}",
+            f"grant {prefix}.STREAM.INFO, .CREATE and .UPDATE of the stream, or run setup as another user",
+        )
 
 
-def _nanoseconds(length: timedelta) -> int:
-    return length // timedelta(microseconds=1) * 1000
+def _user(server: Server, settings: Settings) -> str:
+    """Return the user as whom we connected, in the order in which the connection takes credentials."""
+    if server.user:
+        return f"user '{server.user}'"
+    if not server.token and settings.user is not None and settings.password is not None:
+        return f"user '{settings.user}'"
+    return "the user of these credentials"

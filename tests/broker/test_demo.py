@@ -54,7 +54,7 @@ def test_demo_tells_the_whole_story_in_under_five_seconds():
     place = r"in stream crypto-stats, sequence 1\n\(status 0\)"
     story = [
         rf"A throw-away nats-server listens on {address}",
-        rf"\$ crypto-trigger setup\nstream crypto-stats created on {address}\n\(status 0\)",
+        rf"\$ crypto-trigger setup\nstream crypto-stats created on {address}: subjects .+\n\(status 0\)",
         rf"\$ crypto-trigger publish\npublished crypto\.update for {slot} {place}",
         rf"\$ crypto-trigger publish .*\nduplicate: crypto\.update for {slot} is already {place}",
         r'What a subscriber received: \{"trigger":"update"\} on crypto\.update\n',
@@ -98,7 +98,7 @@ def test_a_port_that_cannot_be_is_a_wrong_command_line(port, run):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
 def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, stay, port, scratch, run):
-    (server,) = children(stay.process.popen.pid)
+    server, guard = children(stay.process.popen.pid)
     url = f"nats://127.0.0.1:{port}"
     assert run("publish", "--server", url).out.startswith("published crypto.update")
     assert stay.until("crypto.update").endswith(' crypto.update {"trigger":"update"}')
@@ -107,6 +107,7 @@ def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, st
     assert stay.until("crypto.update").endswith(r" crypto.update \x1b[2J\xff")
     assert stay.stop(signum) == (0, "stopped; no process and no file is left", "")
     assert not Path(f"/proc/{server}").exists()
+    assert not Path(f"/proc/{guard}").exists()
     assert list(scratch.iterdir()) == []
 
 

@@ -40,7 +40,7 @@ def installed(tmp_path_factory):
     must(sys.executable, "-m", "venv", folder)
     pip = (folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check")
     must(*pip, wheel)
-    without = do(folder / "bin" / "crypto-trigger", "demo", cwd="/")
+    without = do(folder / "bin" / "crypto-trigger", "demo", cwd="/", env={"PATH": str(folder / "bin")})
     must(*pip, f"{wheel}[demo]")
     return Installed(wheel, folder, without)
 
