@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 from support.development import Development, free_port
 from support.patience import until
-from support.processes import HANGS, Process, is_one_clean_line
+from support.processes import HANGS, is_one_clean_line
 from support.scripted import Scripted
 from support.traces import children, using
 
@@ -32,8 +33,7 @@ def stay(scratch):
     running.until("Ctrl-C stops the server")
     yield running
     running.close()
-    for arguments in using(scratch):
-        pytest.fail(f"left running: {arguments}")
+    assert using(scratch) == []
 
 
 def test_stay_ends_with_69_and_one_line_when_its_server_was_killed(stay, scratch):
@@ -47,20 +47,23 @@ def test_stay_ends_with_69_and_one_line_when_its_server_was_killed(stay, scratch
     assert list(scratch.iterdir()) == []
 
 
-def test_a_demo_that_is_killed_leaves_no_server_and_no_file(stay, scratch):
-    assert len(using(scratch)) == 2
-    stay.process.popen.kill()
-    stay.process.popen.wait(HANGS)
-    until(lambda: using(scratch) == [] and list(scratch.iterdir()) == [])
-
-
-def test_a_demo_that_is_killed_while_its_server_starts_leaves_nothing_either(scratch):
-    process = Process("demo", "--stay", "--port", free_port())
-    until(lambda: len(using(scratch)) == 2)
-    process.popen.kill()
-    process.popen.wait(HANGS)
-    until(lambda: using(scratch) == [] and list(scratch.iterdir()) == [])
-    process.kill()
+@pytest.mark.parametrize("ready", [False, True], ids=["while its server starts", "while it listens"])
+def test_a_demo_that_is_killed_leaves_no_server_and_no_file(ready, scratch):
+    running, left = Development(free_port()), []
+    process = running.process.popen
+    try:
+        if ready:
+            running.until("Ctrl-C stops the server")
+        until(lambda: len(using(scratch)) == 2)
+        left = children(process.pid)
+        process.kill()
+        process.wait(HANGS)
+        until(lambda: using(scratch) == [] and list(scratch.iterdir()) == [])
+    finally:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        running.close()
 
 
 def deaf(talk):
