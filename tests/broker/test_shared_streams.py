@@ -53,9 +53,11 @@ def fill(place, count=3):
     return orders(place)
 
 
+# What the server takes only together with something else.
+RARELY = st.sampled_from([False, False, False, False, True])
 CHOICES = {
-    "max_age": st.sampled_from([0, 10 * MINUTE, 30 * MINUTE, 60 * MINUTE, 30 * DAY]),
-    "duplicate_window": st.sampled_from([SECOND, 2 * MINUTE, 10 * MINUTE, 45 * MINUTE]),
+    "max_age": st.sampled_from([0, 10 * MINUTE, 10 * MINUTE, 30 * MINUTE, 60 * MINUTE, 30 * DAY]),
+    "duplicate_window": st.sampled_from([SECOND, 2 * MINUTE, 5 * MINUTE, 45 * MINUTE]),
     "retention": st.sampled_from(["limits", "workqueue", "interest"]),
     "storage": st.sampled_from(["file", "memory"]),
     "max_msgs": st.sampled_from([-1, 2, 100]),
@@ -64,11 +66,11 @@ CHOICES = {
     "max_msg_size": st.sampled_from([-1, 10, 4096]),
     "max_consumers": st.sampled_from([-1, 3]),
     "discard": st.sampled_from(["old", "new"]),
-    "discard_new_per_subject": st.booleans(),
+    "discard_new_per_subject": RARELY,
     "allow_direct": st.booleans(),
-    "allow_rollup_hdrs": st.booleans(),
+    "allow_rollup_hdrs": RARELY,
     "deny_delete": st.booleans(),
-    "deny_purge": st.booleans(),
+    "deny_purge": RARELY,
     "compression": st.sampled_from(["none", "s2"]),
     "no_ack": st.booleans(),
     "allow_msg_ttl": st.booleans(),
