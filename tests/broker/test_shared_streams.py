@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from support.processes import is_one_clean_line
+from support.shell import ROOT
 from support.streams import client, put, stored
 
 SECOND = 10**9
@@ -278,3 +280,20 @@ def test_a_stream_without_acknowledgements_is_75_first_and_a_duplicate_when_it_i
     again = run("publish")
     assert len(stored(place.url, place.stream)) == 1
     assert (again.status, again.out.partition(":")[0]) == (0, "duplicate")
+
+
+def test_the_page_about_setup_shows_what_it_says(run, place, monkeypatch):
+    page = (ROOT / "docs" / "setup.md").read_text()
+    written = re.search(r"```console\n(.*?)```", page, re.DOTALL)[1]
+    # The page's names, made the test's own.
+    orders, subject = f"{place.stream}-orders", f"{place.stream}.update"
+    written = written.replace("orders", orders).replace("crypto.update", subject)
+    create(place._replace(stream=orders), subjects=[f"{orders}.>"])
+    monkeypatch.delenv("CRYPTO_TRIGGER_STREAM")
+    said = ""
+    for line in written.splitlines():
+        if line.startswith("$ crypto-trigger"):
+            command, _, status = line.removeprefix("$ crypto-trigger ").partition("; ")
+            result = run(*command.split())
+            said += f"{line}\n{result.out}{result.err}" + (f"{result.status}\n" if status else "")
+    assert said == written
