@@ -253,6 +253,7 @@ def setup(
     env_file: options.EnvFile = None,
     replicas: options.Replicas = None,
     update: options.Update = False,
+    dry_run: options.SetupDryRun = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -262,23 +263,24 @@ def setup(
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = run.load(env_file, **flags)
-    from crypto_trigger.brokers.setup import Change, SetUp
+    from crypto_trigger.brokers.setup import StreamSetup
     from crypto_trigger.render import setup_data, setup_line
     from crypto_trigger.retry import GaveUp, Limits, Retry, complete
 
-    attempt = SetUp(settings, replicas, update=update)
+    attempt = StreamSetup(settings, replicas, update=update, dry_run=dry_run)
     limits = Limits.from_settings(settings, run.reading)
     try:
         done = complete(Retry(limits, output.waiting).run(attempt))
     except GaveUp as end:
-        raise end.error() from end.last
+        raise attempt.error(end) from end.last
     output.detail(f"{done.server} answered")
-    if done.change is Change.DIFFERS:
-        output.failure(f"{setup_line(done)}; reconcile with: crypto-trigger setup --update")
-        if as_json:
-            output.answer("", setup_data(done))
-        raise typer.Exit(Status.CONFIG)
-    output.answer(setup_line(done), setup_data(done))
+    if done.status is Status.OK:
+        output.answer(setup_line(done), setup_data(done))
+        return
+    output.failure(f"{setup_line(done)}; {done.hint}")
+    if as_json:
+        output.answer("", setup_data(done))
+    raise typer.Exit(done.status)
 
 
 @app.command(epilog="Example: crypto-trigger config --env-file /etc/crypto-trigger.env")

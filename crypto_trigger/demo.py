@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from crypto_trigger import signals
 from crypto_trigger.brokers.core import listening
 from crypto_trigger.brokers.jetstream import Publisher
-from crypto_trigger.brokers.setup import SetUp
+from crypto_trigger.brokers.setup import StreamSetup
 from crypto_trigger.delivery import deliver
 from crypto_trigger.draft import Draft
-from crypto_trigger.errors import BrokerError
+from crypto_trigger.errors import BrokerError, Unavailable
 from crypto_trigger.render import error_line, receipt_line, setup_line
-from crypto_trigger.retry import Limits, Retry
+from crypto_trigger.retry import GaveUp, Limits, Retry
 from crypto_trigger.server import Server
 from crypto_trigger.settings import load
 from crypto_trigger.values import Address, rfc3339
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from crypto_trigger.render import Output
     from crypto_trigger.settings import Settings
 
+# How often to see whether the server is still there.
+_LOOK_SECONDS = 0.1
+
 
 def tell(output: Output, port: int) -> None:
     """Show what each command answers. Raises a TriggerError if anything goes otherwise than it should."""
-    with Server(port) as server:
+    with Server(port, guarded=True) as server:
         output.answer(f"A throw-away nats-server listens on {server.url}; it goes when this ends.", {})
         asyncio.run(_story(output, _settings(server.url)))
     output.answer(
@@ -39,8 +43,11 @@ def tell(output: Output, port: int) -> None:
 
 
 def stay(output: Output, port: int) -> None:
-    """Keep a server with the stream set up, and print every trigger that arrives, until SIGINT or SIGTERM."""
-    with Server(port) as server:
+    """Keep a server with the stream set up, and print every trigger that arrives, until SIGINT or SIGTERM.
+
+    Raises Unavailable if the server ends before that.
+    """
+    with Server(port, guarded=True) as server:
         settings = _settings(server.url)
         asyncio.run(_stay(output, settings))
     output.answer("stopped; no process and no file is left", {})
@@ -75,18 +82,29 @@ async def _stay(output: Output, settings: Settings) -> None:
         output.answer(f"{rfc3339(datetime.now(UTC))} {subject} {payload.decode(errors='backslashreplace')}", {})
 
     with signals.routed(asyncio.get_running_loop(), lambda _: stopped.set()):
-        async with listening(settings, show):
+        async with listening(settings, show) as connection:
             output.answer(
                 f"\nListening. In another terminal: NATS_URL={settings.servers[0]} crypto-trigger publish\n"
                 "Ctrl-C stops the server and removes its data.\n",
                 {},
             )
-            await stopped.wait()
+            while not stopped.is_set():
+                if not connection.client.is_connected:
+                    raise Unavailable(
+                        f"{settings.servers[0]}: the demo's nats-server has ended",
+                        "start it again with: crypto-trigger demo --stay",
+                    )
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopped.wait(), _LOOK_SECONDS)
 
 
 async def _set_up(output: Output, settings: Settings) -> None:
     output.answer("\n$ crypto-trigger setup", {})
-    done = await Retry(Limits.from_settings(settings)).run(SetUp(settings, None, update=False))
+    attempt = StreamSetup(settings, None, update=False)
+    try:
+        done = await Retry(Limits.from_settings(settings)).run(attempt)
+    except GaveUp as end:
+        raise attempt.error(end) from end.last
     signals.install()
     output.answer(f"{setup_line(done)}\n(status 0)", {})
 

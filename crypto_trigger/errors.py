@@ -176,19 +176,21 @@ class Interrupted(TriggerError):
 class BrokerError(TriggerError):
     """The server, or the way to it, failed. `retryable` says whether another attempt may go better.
 
-    `fact` is what happened, for callers that act on it; `said` is the text of the server or of the library, if any.
+    `fact` is what happened, for callers that act on it; `said` is the text of the server or of the library, if any;
+    `code` is the `err_code` of a JetStream answer, or 0.
     """
 
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, hint: str = "", fact: Fact | None = None, said: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", fact: Fact | None = None, said: str = "", code: int = 0) -> None:
         super().__init__(message, hint)
         self.fact = fact
         self.said = said
+        self.code = code
 
     def reworded(self, message: str, hint: str) -> Self:
         """Return an error of the same kind and fact, in other words."""
-        return type(self)(message, hint, self.fact, self.said)
+        return type(self)(message, hint, self.fact, self.said, self.code)
 
 
 class Unavailable(BrokerError):

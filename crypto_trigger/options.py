@@ -39,7 +39,10 @@ Verbose = Annotated[
 Replicas = Annotated[
     int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster.  [default: 1 when it is created]")
 ]
-Update = Annotated[bool, typer.Option("--update", help="Change an existing stream where it differs.")]
+Update = Annotated[
+    bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
+]
+SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,

@@ -9,15 +9,15 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, assert_never
 
-from crypto_trigger.errors import Outcome, Status, TriggerError
+from crypto_trigger.errors import Outcome, TriggerError
 from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from crypto_trigger.brokers.setup import Setup
+    from crypto_trigger.brokers.setup import SetupResult
     from crypto_trigger.retry import Wait
     from crypto_trigger.settings import Settings
     from crypto_trigger.trigger import Receipt, Trigger
@@ -264,31 +264,50 @@ def _stores(settings: Settings) -> tuple[str | None, str | None]:
     return stream, cluster
 
 
-def setup_line(setup: Setup) -> str:
-    """Return what became of the stream."""
+def setup_line(setup: SetupResult) -> str:
+    """Return what became of the stream, and what is left to its owner."""
+    from crypto_trigger.brokers.setup import Change  # loaded by now; a publish does not load it
+
     name = f"stream {setup.stream}"
-    if setup.change == "created":
-        return f"{name} created on {setup.server}"
-    if setup.change == "unchanged":
-        return f"{name} is already as configured"
-    listed = "; ".join(map(str, setup.differences))
-    if setup.change == "updated":
-        return f"{name} updated: {listed}"
-    return f"{name} differs: {listed}"
+    created = ", ".join(f"{key} {value}" for key, value in setup.created.items())
+    match setup.change:
+        case Change.CREATED:
+            line = f"{name} created on {setup.server}: {created}"
+        case Change.WOULD_CREATE:
+            line = f"dry run: {name} would be created on {setup.server}: {created}"
+        case Change.UNCHANGED:
+            line = f"{name} is as needed"
+        case Change.UPDATED:
+            line = f"{name} updated: {_differences(setup, 'was', 'is')}"
+        case Change.WOULD_UPDATE:
+            line = f"dry run: {name} would be updated: {_differences(setup, 'is', 'would be')}"
+        case Change.DIFFERS:
+            line = f"{name} differs: {_differences(setup, 'is', 'must be')}"
+        case _:
+            assert_never(setup.change)
+    notes = ", ".join(
+        f"{note.name} is {note.found}{f' ({note.effect})' if note.effect else ''}" for note in setup.notes
+    )
+    return f"{line}; left to its owner: {notes}" if notes else line
 
 
-def setup_data(setup: Setup) -> dict[str, Any]:
-    """Return what became of the stream, as JSON has it."""
-    status = Status.CONFIG if setup.change == "differs" else Status.OK
-    data: dict[str, Any] = {
+def _differences(setup: SetupResult, found: str, wanted: str) -> str:
+    return "; ".join(
+        f"{difference.name} {found} {difference.found}, {wanted} {difference.wanted}"
+        for difference in setup.differences
+    )
+
+
+def setup_data(setup: SetupResult) -> dict[str, Any]:
+    """Return what became of the stream, as JSON has it; keys that do not apply are absent."""
+    data = {
         "outcome": str(setup.change),
-        "status": int(status),
+        "status": int(setup.status),
         "stream": setup.stream,
         "server": setup.server,
+        "created": dict(setup.created),
+        "differences": [difference._asdict() for difference in setup.differences],
+        "notes": [{key: text for key, text in note._asdict().items() if text} for note in setup.notes],
+        "hint": setup.hint,
     }
-    if setup.differences:
-        data["differences"] = [
-            {"name": difference.name, "found": difference.found, "wanted": difference.wanted}
-            for difference in setup.differences
-        ]
-    return data
+    return {key: value for key, value in data.items() if value not in ({}, [], "")}

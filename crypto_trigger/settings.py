@@ -59,7 +59,7 @@ def load(
         known = {name: value for name, value in parsed.items() if name not in found.broken}
         raise ConfigError(*found.problems, known=known)
     parsed["servers"] = _encrypted(parsed)
-    return Settings(**parsed, sources=tuple(found.sources.values()), warnings=tuple(found.warnings))
+    return Settings(**parsed, sources=tuple(found.sources.values()), warnings=tuple(found.warnings), env_file=env_file)
 
 
 def explain(settings: Settings) -> Sequence[Mapping[str, str]]:

@@ -26,6 +26,7 @@ class Settings(NamedTuple):
 
     sources: tuple[Source, ...]
     warnings: tuple[str, ...]
+    env_file: str | None
     servers: tuple[values.Address, ...] = row(
         Group.CONNECTION,
         "NATS_URL",

@@ -192,7 +192,7 @@ RULES = (
         ("permissions violation for publish",),
         Denied,
         Fact.NO_PERMISSION,
-        "no permission to publish to {subject} for {who}",
+        "{who} has no permission to publish to {subject}",
         "grant it on the server",
     ),
     Rule(
@@ -201,7 +201,7 @@ RULES = (
         ("permissions violation for subscription",),
         Denied,
         Fact.NO_INBOX,
-        "no permission to receive answers for {who}",
+        "{who} has no permission to receive answers",
         _INBOX,
     ),
     Rule(
@@ -210,7 +210,7 @@ RULES = (
         ("permissions violation for subscription",),
         NoAck,
         Fact.NO_INBOX,
-        "no permission to receive the acknowledgement for {who}",
+        "{who} has no permission to receive the acknowledgement",
         _INBOX,
     ),
     # Limits of the server

@@ -58,14 +58,15 @@ def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names
 
     An error of the server's own making (5xx) that is not in the table may come after the storing.
     """
-    said = clean(str(error.description or ""))
-    if rule := _API_RULES.get(error.err_code or 0):
-        return rule.error(f"{where}: {rule.says.format_map(names)}", rule.hint.format_map(names), rule.fact, said)
-    says = f"{where}: JetStream answers {error.err_code}: {said}"
+    said, code = clean(str(error.description or "")), error.err_code or 0
+    if rule := _API_RULES.get(code):
+        says, hint = rule.says.format_map(names), rule.hint.format_map(names)
+        return rule.error(f"{where}: {says}", hint, rule.fact, said, code)
+    says = f"{where}: JetStream answers {code}: {said}"
     if error.code is not None and error.code < _SERVER_FAULT:
-        return Rejected(says, fact=Fact.STREAM_REFUSES, said=said)
+        return Rejected(says, "", Fact.STREAM_REFUSES, said, code)
     kind = NoAck if phase is Phase.PUBLISH else Unavailable
-    return kind(says, fact=Fact.SERVER_ERROR, said=said)
+    return kind(says, "", Fact.SERVER_ERROR, said, code)
 
 
 def _is_jetstreams(error: nats.js.errors.APIError) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Last, LostRace, Stream
+from crypto_trigger.command_line import command_line
 from crypto_trigger.errors import BrokerError, Fact, Outcome, Unavailable
 from crypto_trigger.trigger import Receipt, Trigger
 from crypto_trigger.values import format_duration
@@ -166,6 +167,7 @@ class Publisher:
             return ()
         warning = (
             f"the duplicate window of stream {self._settings.stream} is {format_duration(window)}, shorter than a slot "
-            f"({format_duration(self._settings.every)}); crypto-trigger setup --update makes it two slots long"
+            f"({format_duration(self._settings.every)}); make it two slots long with: "
+            f"{command_line(self._settings, 'setup', '--update')}"
         )
         return (warning,)

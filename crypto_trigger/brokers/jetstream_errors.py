@@ -45,6 +45,7 @@ API_RULES = (
         "another stream takes {subject}",
         "name it in CRYPTO_TRIGGER_STREAM, or choose another subject",
     ),
+    ApiRule(10065, Unusable, Fact.SUBJECTS_OVERLAP, "another stream takes {subject}", "choose another subject"),
     ApiRule(10071, Unavailable, Fact.OTHER_MESSAGE_FIRST, "other messages kept coming first on {subject}"),
     ApiRule(
         10076, Unusable, Fact.JETSTREAM_OFF, "JetStream is off", "start the server with JetStream: nats-server -js"

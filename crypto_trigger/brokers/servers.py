@@ -14,6 +14,7 @@ from crypto_trigger.brokers.fault_table import Phase
 from crypto_trigger.brokers.faults import explain
 from crypto_trigger.brokers.greeting import look_closer
 from crypto_trigger.brokers.resolver import resolve
+from crypto_trigger.command_line import command_line
 from crypto_trigger.credentials import NONE
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unavailable
 
@@ -87,7 +88,7 @@ class Servers:
             "cluster": settings.cluster_id,
             "who": who if known else "a client without credentials",
             "check": "check them" if known else f"set {', '.join(_CREDENTIALS[:-1])} or {_CREDENTIALS[-1]}",
-            "setup": "crypto-trigger setup",
+            "setup": command_line(settings, "setup"),
         }
 
     async def _addresses(self, server: Address, patience: float, names: Callable[[], Mapping[str, str]]) -> list[str]:

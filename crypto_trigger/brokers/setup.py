@@ -1,64 +1,73 @@
-"""Set up the stream that stores the triggers: create it, compare it, reconcile it."""
+"""Set up the stream that stores the triggers: create it, compare it, change what one trigger per slot needs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
+from crypto_trigger import layout
+from crypto_trigger.brokers.faults import clean
 from crypto_trigger.brokers.servers import Servers
-from crypto_trigger.brokers.stream import NANOSECONDS, Stream
-from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
-from crypto_trigger.values import Delivery, format_duration
+from crypto_trigger.brokers.stream import Stream
+from crypto_trigger.command_line import command_line
+from crypto_trigger.errors import BrokerError, ConfigError, Fact, Interrupted, Status, Unusable
+from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from crypto_trigger.retry import Attempt
+    from crypto_trigger.retry import Attempt, GaveUp
     from crypto_trigger.settings import Settings
-
-MAX_AGE = timedelta(days=7)
 
 
 class Change(StrEnum):
-    """What `set_up` came to."""
+    """What a setup came to."""
 
     CREATED = "created"
     UNCHANGED = "unchanged"
     UPDATED = "updated"
     DIFFERS = "differs"
+    WOULD_CREATE = "would-create"
+    WOULD_UPDATE = "would-update"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """One property of an existing stream that is not as wanted, both values as a person writes them."""
+class SetupResult:
+    """What became of the stream: the change, and what was found.
 
-    name: str
-    found: str
-    wanted: str
-
-    def __str__(self) -> str:
-        return f"{self.name} is {self.found}, wanted {self.wanted}"
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What became of the stream: the change made, and the differences that were found."""
+    `differences` are what one trigger per slot needs otherwise, `notes` what is left to the stream's owner,
+    `created` the properties of a stream that was created, or would be. `hint` says what to do, if anything.
+    """
 
     change: Change
     stream: str
     server: str
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[layout.Difference, ...] = ()
+    notes: tuple[layout.Note, ...] = ()
+    created: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""
+
+    @property
+    def status(self) -> Status:
+        """The status that `setup` ends with."""
+        match self.change:
+            case Change.CREATED | Change.UNCHANGED | Change.UPDATED | Change.WOULD_CREATE | Change.WOULD_UPDATE:
+                return Status.OK
+            case Change.DIFFERS:
+                return Status.CONFIG
+            case _:
+                assert_never(self.change)
 
 
-class SetUp:
-    """Creates the stream, or compares the one there is with what is wanted; with `update`, reconciles it.
+class StreamSetup:
+    """Creates the stream, or compares the one there is with what is needed; with `update`, changes what is needed.
 
-    `replicas` None means one on creation, and as it is afterwards. Call it for one attempt.
+    `replicas` None means one on creation, and as it is afterwards. With `dry_run` nothing is changed, and the result
+    says what would be. Call it for one attempt.
     """
 
-    def __init__(self, settings: Settings, replicas: int | None, *, update: bool) -> None:
+    def __init__(self, settings: Settings, replicas: int | None, *, update: bool, dry_run: bool = False) -> None:
         """Prepare credentials and certificates. Raises ConfigError where they do not fit, or set up nothing."""
         if settings.delivery is not Delivery.JETSTREAM:
             raise ConfigError(
@@ -69,97 +78,104 @@ class SetUp:
         self._settings = settings
         self._replicas = replicas
         self._update = update
+        self._dry_run = dry_run
         self._servers = Servers(settings)
+        self._perhaps_changed = False
 
-    async def __call__(self, attempt: Attempt) -> Setup:
+    async def __call__(self, attempt: Attempt) -> SetupResult:
         """Make one attempt. Raises a BrokerError."""
-        settings = self._settings
         async with self._servers.connect(attempt) as connection:
-            stream = Stream(connection, settings)
-            wanted = _wanted(settings, self._replicas)
-            server = str(connection.server)
+            stream = Stream(connection, self._settings)
             existing = await stream.config()
             if existing is None:
-                config = {"num_replicas": 1, "subjects": [settings.subject], **wanted}
-                await _change(stream, f"STREAM.CREATE.{settings.stream}", config)
-                return Setup(Change.CREATED, settings.stream, server)
-            differences = _differences(existing, wanted, settings.subject)
-            if not differences:
-                return Setup(Change.UNCHANGED, settings.stream, server)
-            if not self._update:
-                return Setup(Change.DIFFERS, settings.stream, server, differences)
-            subjects = existing.get("subjects") or []
-            if not _covered(settings.subject, subjects):
-                subjects = [*subjects, settings.subject]
-            # The whole existing configuration goes back: the server resets whatever an update leaves out.
-            await _change(stream, f"STREAM.UPDATE.{settings.stream}", {**existing, **wanted, "subjects": subjects})
-            return Setup(Change.UPDATED, settings.stream, server, differences)
+                return await self._create(stream)
+            return await self._compare(stream, existing)
 
+    def error(self, end: GaveUp) -> BrokerError | Interrupted:
+        """Return the error that speaks for all attempts; after a signal, with what may have become of the stream."""
+        error = end.error()
+        if isinstance(error, Interrupted):
+            stream = f"stream {self._settings.stream}"
+            said = f"{stream} was not changed"
+            if self._perhaps_changed:
+                said = f"{stream} may have been changed; see with: {command_line(self._settings, 'setup')}"
+            return Interrupted(end.signum, f"setup was {error.message}; {said}", perhaps=self._perhaps_changed)
+        return error
 
-def _wanted(settings: Settings, replicas: int | None) -> dict[str, Any]:
-    """Return the part of a stream's configuration that is ours to decide, in the API's units (nanoseconds)."""
-    return {
-        "name": settings.stream,
-        "retention": "limits",
-        "storage": "file",
-        "max_age": _nanoseconds(MAX_AGE),
-        # Two slots: a run that is retried at the end of its slot is still recognised. Never above max_age (10052).
-        "duplicate_window": _nanoseconds(min(2 * settings.every, MAX_AGE)),
-        "allow_direct": True,
-        "no_ack": False,
-        **({"num_replicas": replicas} if replicas else {}),
-    }
+    async def _create(self, stream: Stream) -> SetupResult:
+        settings = self._settings
+        config = layout.new(settings.stream, settings.subject, settings.every, self._replicas or 1)
+        if self._dry_run:
+            if owner := await self._owner(stream):
+                raise self._overlap(stream, owner)
+            change = Change.WOULD_CREATE
+        else:
+            await self._change(stream, "STREAM.CREATE", config)
+            change = Change.CREATED
+        return self._result(change, stream, created=layout.properties(config))
 
+    async def _compare(self, stream: Stream, existing: Mapping[str, Any]) -> SetupResult:
+        settings = self._settings
+        if obstacle := layout.obstacle(existing, settings.every):
+            raise Unusable(f"{stream.connection.server}: {obstacle.problem}", obstacle.remedy)
+        wanted = layout.mended(existing, settings.subject, settings.every, self._replicas)
+        differences = layout.differences(existing, wanted)
+        notes = layout.notes(existing, settings.subject, settings.every, self._replicas)
+        if not differences:
+            return self._result(Change.UNCHANGED, stream, notes=notes)
+        if not self._update:
+            replicas = ("--replicas", str(self._replicas)) if self._replicas else ()
+            hint = f"change it with: {command_line(settings, 'setup', '--update', *replicas)}"
+            return self._result(Change.DIFFERS, stream, differences=differences, notes=notes, hint=hint)
+        if self._dry_run:
+            if wanted.get("subjects") != existing.get("subjects") and (owner := await self._owner(stream)):
+                raise self._overlap(stream, owner)
+            return self._result(Change.WOULD_UPDATE, stream, differences=differences, notes=notes)
+        # The whole existing configuration goes back: the server resets whatever an update leaves out.
+        await self._change(stream, "STREAM.UPDATE", wanted)
+        return self._result(Change.UPDATED, stream, differences=differences, notes=notes)
 
-def _differences(existing: Mapping[str, Any], wanted: Mapping[str, Any], subject: str) -> tuple[Difference, ...]:
-    found = []
-    if not _covered(subject, existing.get("subjects") or []):
-        found.append(Difference("subjects", _show("subjects", existing.get("subjects")), f"{subject} among them"))
-    for name in wanted.keys() - {"name"}:
-        # The server leaves out what is false or zero.
-        value = existing.get(name, type(wanted[name])())
-        if value != wanted[name]:
-            found.append(Difference(name, _show(name, value), _show(name, wanted[name])))
-    return tuple(sorted(found, key=lambda difference: difference.name))
+    def _result(self, change: Change, stream: Stream, **found: Any) -> SetupResult:  # noqa: ANN401 - SetupResult's
+        return SetupResult(change, self._settings.stream, str(stream.connection.server), **found)
 
+    async def _change(self, stream: Stream, endpoint: str, config: Mapping[str, object]) -> None:
+        """Create or update the stream. Raises a BrokerError, Unusable where the server refuses the configuration."""
+        self._perhaps_changed = True
+        try:
+            await stream.request(f"{endpoint}.{self._settings.stream}", config)
+        except BrokerError as error:
+            if error.fact is Fact.NO_PERMISSION or error.code:
+                self._perhaps_changed = False
+            # An error of the server's own making (5xx) that is not in the table is about the configuration here.
+            if not error.code or (error.retryable and error.fact is not Fact.SERVER_ERROR):
+                raise
+            if error.fact is Fact.SUBJECTS_OVERLAP:
+                raise self._overlap(stream, await self._owner(stream)) from error
+            raise Unusable(
+                f"{stream.connection.server}: JetStream refuses: {error.said}",
+                "change the setting that asks for it, or the stream with the nats CLI",
+                error.fact,
+                error.said,
+            ) from error
 
-def _show(name: str, value: Any) -> str:  # noqa: ANN401 - a value of the API's JSON
-    if name in ("max_age", "duplicate_window"):
-        return format_duration(timedelta(seconds=value / NANOSECONDS)) if value else "unlimited"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "none" if value is None else str(value)
+    async def _owner(self, stream: Stream) -> str:
+        """Return the other stream that takes the subject; empty where there is none, or where we cannot know."""
+        try:
+            taking = await stream.taking(self._settings.subject)
+        except BrokerError:
+            return ""
+        return clean(", ".join(name for name in taking if name != self._settings.stream))
 
-
-def _covered(subject: str, patterns: list[str]) -> bool:
-    """Tell whether one of a stream's subjects, wildcards included, takes `subject`."""
-    tokens = subject.split(".")
-    return any(_matches(tokens, pattern.split(".")) for pattern in patterns)
-
-
-def _matches(tokens: list[str], pattern: list[str]) -> bool:
-    for position, part in enumerate(pattern):
-        if part == ">":
-            return len(tokens) > position
-        if position >= len(tokens) or part not in ("*", tokens[position]):
-            return False
-    return len(tokens) == len(pattern)
-
-
-async def _change(stream: Stream, endpoint: str, config: Mapping[str, object]) -> None:
-    """Create or update; what the server refuses for good is a matter of configuration, in the server's own words."""
-    try:
-        await stream.request(endpoint, config)
-    except BrokerError as error:
-        if not error.said or (error.retryable and error.fact is not Fact.SERVER_ERROR):
-            raise
-        hint = "change the setting that asks for it, or the stream with the nats CLI"
-        raise Unusable(
-            f"{stream.connection.server}: JetStream refuses: {error.said}", hint, error.fact, error.said
-        ) from error
-
-
-def _nanoseconds(length: timedelta) -> int:
-    return length // timedelta(microseconds=1) * 1000
+    def _overlap(self, stream: Stream, owner: str) -> Unusable:
+        subject = self._settings.subject
+        found = (
+            f"stream {owner} takes the subject {subject}" if owner else f"another stream takes the subject {subject}"
+        )
+        remedy = (
+            f"name that stream with --stream {owner}" if owner else f"find it with: nats stream ls --subject {subject}"
+        )
+        return Unusable(
+            f"{stream.connection.server}: {found}",
+            f"{remedy}, or choose another subject with --subject",
+            Fact.SUBJECTS_OVERLAP,
+        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from crypto_trigger.brokers.fault_table import Phase
 from crypto_trigger.brokers.faults import api_error
+from crypto_trigger.command_line import command_line
 from crypto_trigger.errors import BrokerError, Fact, NoAck, Unavailable, Unusable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
@@ -75,6 +76,7 @@ class Stream:
     def __init__(self, connection: Connection, settings: Settings) -> None:
         """Take a connection. Raises Unusable where the server is older than 2.9."""
         self.connection = connection
+        self._settings = settings
         self._name = settings.stream
         self._domain = settings.js_domain
         self._prefix = f"$JS.{self._domain}.API" if self._domain else "$JS.API"
@@ -238,7 +240,8 @@ class Stream:
             return failure if isinstance(failure, Unusable) else error
         return Unusable(
             f"{self.connection.server}: no stream takes the subject {subject}",
-            "let crypto-trigger setup create one, or add the subject with: crypto-trigger setup --update",
+            f"create one with: {command_line(self._settings, 'setup')}, or add --update to add the subject to "
+            f"stream {self._name}",
             Fact.NO_STREAM,
         )
 

@@ -55,7 +55,7 @@ def install(base):
     must(sys.executable, "-m", "venv", folder)
     pip = (folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check")
     must(*pip, wheel)
-    without = do(folder / "bin" / "crypto-trigger", "demo", cwd="/")
+    without = do(folder / "bin" / "crypto-trigger", "demo", cwd="/", env={"PATH": str(folder / "bin")})
     must(*pip, f"{wheel}[demo]")
     return without
 

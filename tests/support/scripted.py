@@ -56,12 +56,13 @@ class Talk:
         A question about the stream, which the client asks beside another, is answered on the way: with the time.
         """
         while True:
-            subject, inbox = self._published()
+            subject, inbox = self.published()
             if ".STREAM.INFO." not in subject:
                 return subject, inbox
             self.answer(inbox, {"config": {}, "ts": datetime.now(UTC).isoformat()})
 
-    def _published(self):
+    def published(self):
+        """Return the subject and the inbox of the next message the client publishes, whatever it asks."""
         line = self.hear(b"PUB ") + self.hear(b"\r\n")
         head = line[line.rindex(b"PUB ") + 4 :].split()
         sizes = 2 if b"HPUB " in line else 1

@@ -54,7 +54,7 @@ def test_every_meaning_is_made_of_sentences():
 
 
 def test_the_fields_of_the_settings_are_the_rows_of_the_table():
-    assert [setting.attribute for setting in SETTINGS] == list(Settings._fields[2:])
+    assert [setting.attribute for setting in SETTINGS] == list(Settings._fields[3:])
     assert len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
 
 

@@ -1,0 +1,194 @@
+"""What a stream must be like so that a slot gets one trigger, and how an existing stream differs.
+
+A configuration is that of the JetStream API: its names, and its units (nanoseconds). An existing stream may hold other
+people's messages. So `mended` changes only what one trigger per slot needs; the rest is the owner's choice, and
+`notes` names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from crypto_trigger.values import format_duration
+
+Config = Mapping[str, Any]
+# Messages of a stream that `setup` creates are kept this long, or for the duplicate window if that is longer.
+_KEPT = timedelta(days=7)
+_DURATIONS = ("max_age", "duplicate_window")
+_LIMITS = ("max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size")
+_MOST_SUBJECTS_SHOWN = 5
+_CONSUMED = "once a trigger is consumed, only the duplicate window protects its slot"
+# What a choice of the owner's means for the triggers, where that is not plain.
+_EFFECTS = {
+    ("retention", "workqueue"): _CONSUMED,
+    ("retention", "interest"): f"without a consumer nothing is stored; {_CONSUMED}",
+    ("storage", "memory"): "a server that stops loses the triggers",
+    ("discard", "new"): "a full stream refuses triggers",
+    ("persist_mode", "async"): "a trigger may be acknowledged before it is on disk",
+}
+
+
+class Difference(NamedTuple):
+    """A property that one trigger per slot needs otherwise: what it is and what it must be, as a person writes it."""
+
+    name: str
+    found: str
+    wanted: str
+
+
+class Note(NamedTuple):
+    """A property that is not as `setup` creates it and is the owner's choice; `effect`, if any, on the triggers."""
+
+    name: str
+    found: str
+    created: str
+    effect: str = ""
+
+
+class Obstacle(NamedTuple):
+    """Why a stream cannot hold one trigger per slot, and what to do: nothing that `setup --update` may change."""
+
+    problem: str
+    remedy: str
+
+
+def duplicate_window(every: timedelta) -> timedelta:
+    """Return the shortest duplicate window: two slots, so that a run retried at the end of its slot is recognised."""
+    return 2 * every
+
+
+def new(stream: str, subject: str, every: timedelta, replicas: int = 1) -> dict[str, Any]:
+    """Return the configuration of a stream that is to be created. `every` is the length of a slot."""
+    window = duplicate_window(every)
+    return {
+        "name": stream,
+        "subjects": [subject],
+        "retention": "limits",
+        "storage": "file",
+        # The server takes no duplicate window that is longer than max_age (error 10052).
+        "max_age": _nanoseconds(max(_KEPT, window)),
+        "duplicate_window": _nanoseconds(window),
+        "allow_direct": True,
+        "num_replicas": replicas,
+    }
+
+
+def properties(config: Config) -> dict[str, str]:
+    """Return what a created stream's configuration says, as a person writes it; the name is left out."""
+    return {name: _show(name, value) for name, value in config.items() if name != "name"}
+
+
+def mended(config: Config, subject: str, every: timedelta, replicas: int | None = None) -> dict[str, Any]:
+    """Return an existing configuration with what one trigger per slot needs, and all else as it is.
+
+    `replicas` None leaves their number to the owner, too.
+    """
+    subjects = config.get("subjects") or []
+    window = _nanoseconds(duplicate_window(every))
+    needed: dict[str, Any] = {}
+    if not takes(subjects, subject):
+        needed["subjects"] = [*subjects, subject]
+    if (config.get("duplicate_window") or 0) < window:
+        needed["duplicate_window"] = window
+    if config.get("no_ack"):
+        needed["no_ack"] = False
+    if replicas is not None and config.get("num_replicas") != replicas:
+        needed["num_replicas"] = replicas
+    return {**config, **needed}
+
+
+def differences(config: Config, wanted: Config) -> tuple[Difference, ...]:
+    """Return how a configuration differs from its `mended` form, by name."""
+    return tuple(
+        Difference(name, _show(name, config.get(name)), _show(name, wanted[name]))
+        for name in sorted(wanted)
+        if config.get(name) != wanted[name]
+    )
+
+
+def notes(config: Config, subject: str, every: timedelta, replicas: int | None = None) -> tuple[Note, ...]:
+    """Return the owner's choices: what is not as `setup` creates a stream and stays as it is, by name."""
+    created: dict[str, Any] = {
+        **new("", subject, every),
+        **dict.fromkeys(_LIMITS, -1),
+        "discard": "old",
+        "persist_mode": "default",
+    }
+    others = {"name", "subjects", "duplicate_window", *(("num_replicas",) if replicas is not None else ())}
+    found = []
+    for name, value in created.items():
+        # The server leaves out what is at its default.
+        present = config.get(name, False if value is True else value)
+        if name not in others and present != value:
+            shown = _show(name, present)
+            found.append(Note(name, shown, _show(name, value), _EFFECTS.get((name, shown), "")))
+    if config.get("sources"):
+        names = ", ".join(str(source.get("name")) for source in config["sources"])
+        effect = f"a message of theirs on {subject} counts as a trigger"
+        found.append(Note("sources", names, "none", effect))
+    transform = config.get("subject_transform") or {}
+    if takes([transform.get("src") or ">"], subject) and transform.get("dest"):
+        mapped = f"{transform.get('src') or '>'} to {transform['dest']}"
+        found.append(Note("subject_transform", mapped, "none", f"{subject} is stored under another subject"))
+    return tuple(sorted(found))
+
+
+def obstacle(config: Config, every: timedelta) -> Obstacle | None:
+    """Return why no update of ours makes the stream fit, or None."""
+    stream = config.get("name")
+    elsewhere = "store the triggers in another stream: --stream NAME"
+    if config.get("mirror"):
+        return Obstacle(
+            f"stream {stream} is a mirror of {config['mirror'].get('name')}: nobody publishes to it", elsewhere
+        )
+    if config.get("sealed"):
+        return Obstacle(f"stream {stream} is sealed: it takes no message any more", elsewhere)
+    if config.get("allow_msg_counter"):
+        return Obstacle(f"stream {stream} holds counters (allow_msg_counter) and takes no other message", elsewhere)
+    window, max_age = duplicate_window(every), config.get("max_age") or 0
+    if 0 < max_age < _nanoseconds(window) and (config.get("duplicate_window") or 0) < _nanoseconds(window):
+        needed = format_duration(window)
+        return Obstacle(
+            f"stream {stream} needs a duplicate window of two slots ({needed}), which its max_age of "
+            f"{_show('max_age', max_age)} does not allow",
+            f"its owner can run: nats stream edit {stream} --max-age={needed}; or {elsewhere}",
+        )
+    return None
+
+
+def takes(patterns: Sequence[str], subject: str) -> bool:
+    """Tell whether one of a stream's subjects, wildcards included, takes the literal `subject`."""
+    tokens = subject.split(".")
+    return any(_matches(tokens, pattern.split(".")) for pattern in patterns)
+
+
+def _matches(tokens: Sequence[str], pattern: Sequence[str]) -> bool:
+    for position, part in enumerate(pattern):
+        if part == ">":
+            return len(tokens) > position
+        if position >= len(tokens) or part not in ("*", tokens[position]):
+            return False
+    return len(tokens) == len(pattern)
+
+
+def _show(name: str, value: Any) -> str:  # noqa: ANN401 - a value of the API's JSON
+    if name in _DURATIONS:
+        none = "unlimited" if name == "max_age" else "none"
+        return format_duration(timedelta(microseconds=value / 1000)) if value else none
+    if name == "no_ack" or isinstance(value, bool):
+        return "on" if value else "off"
+    if name in _LIMITS and value == -1:
+        return "unlimited"
+    if name == "subjects":
+        subjects = list(value or ["none"])
+        # The last one is the one that an update adds.
+        cut = len(subjects) - _MOST_SUBJECTS_SHOWN
+        shown = [*subjects[: _MOST_SUBJECTS_SHOWN - 1], f"({cut} more)", subjects[-1]] if cut > 0 else subjects
+        return ", ".join(map(str, shown))
+    return "none" if value is None else str(value)
+
+
+def _nanoseconds(length: timedelta) -> int:
+    return length // timedelta(microseconds=1) * 1000
