@@ -18,7 +18,7 @@ def main() -> None:
         from crypto_trigger.cli import main as run
 
         status = run()
-        signals.settle()
+        signals.ignore()
     except signals.Signalled as signalled:
         sys.exit(128 + signalled.signum)
     # What is alive now lives to the end: without this the interpreter walks all of it once more on its way out.

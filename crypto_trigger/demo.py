@@ -13,8 +13,9 @@ from crypto_trigger.brokers.core import listening
 from crypto_trigger.brokers.jetstream import Publisher
 from crypto_trigger.brokers.setup import SetUp
 from crypto_trigger.delivery import Limits, Persistence, deliver
-from crypto_trigger.errors import BrokerError
-from crypto_trigger.render import error_line, receipt_line, setup_line
+from crypto_trigger.errors import BrokerError, Status
+from crypto_trigger.render import report_line, setup_line
+from crypto_trigger.report import Report, verdict
 from crypto_trigger.server import Server
 from crypto_trigger.settings import load
 from crypto_trigger.trigger import Slot, Trigger, source_of
@@ -72,7 +73,7 @@ async def _stay(output: Output, settings: Settings) -> None:
     await _set_up(output, settings)
 
     def show(subject: str, payload: bytes) -> None:
-        output.answer(f"{rfc3339(datetime.now(UTC))} {subject} {payload.decode(errors='backslashreplace')}", {})
+        output.show(f"{rfc3339(datetime.now(UTC))} {subject} {payload.decode(errors='backslashreplace')}")
 
     with signals.routed(asyncio.get_running_loop(), lambda _: stopped.set()):
         async with listening(settings, show):
@@ -99,11 +100,13 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
     try:
         receipt = await deliver(trigger, Publisher(settings), Limits.from_settings(settings))
     except BrokerError as error:
-        output.answer(f"crypto-trigger: {error_line(error)}\n(status {error.exit_status})", {})
+        report, before = Report.now(*verdict(error), 0).with_error(error), "crypto-trigger: "
     else:
-        output.answer(f"{receipt_line(receipt, trigger)}\n(status 0)", {})
+        report, before = Report.now(receipt.outcome, Status.OK, 0).with_receipt(receipt), ""
     finally:
         signals.install()
+    said = report_line(report.with_settings(settings).with_trigger(trigger))
+    output.answer(f"{before}{said}\n(status {report.status})", {})
 
 
 def _settings(url: str) -> Settings:
