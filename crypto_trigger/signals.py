@@ -70,7 +70,8 @@ def ignore() -> None:
 
     It takes handlers away on its way out, and the default would end the process with another status.
     """
-    _handle_with(signal.SIG_IGN)
+    for signum in _HEARD:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 @contextmanager
@@ -91,16 +92,15 @@ def held() -> Iterator[None]:
             signal.raise_signal(came[0])
 
 
-def _handle_with(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
-    def note(signum: int, frame: FrameType | None) -> None:
+def _handle_with(handler: Callable[[int, FrameType | None], object]) -> None:
+    def hear(signum: int, frame: FrameType | None) -> None:
         global _came  # noqa: PLW0603 - likewise
         _came = True
-        if callable(handler):
-            handler(signum, frame)
+        handler(signum, frame)
 
     for signum in _HEARD:
         if signum not in _ignored_from_start:
-            signal.signal(signum, note if callable(handler) else handler)
+            signal.signal(signum, hear)
 
 
 def _raise(signum: int, _: FrameType | None) -> None:
