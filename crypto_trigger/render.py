@@ -136,8 +136,8 @@ class Output:
             value = (
                 f"{row['name']} = {row['value']}  ({row['origin']})" if row["value"] else f"{row['name']} is not set"
             )
-            lines += _wrapped(self._clean(value), width, "    ")
-            lines += _wrapped("    " + self._clean(row["meaning"]), width, "    ")
+            lines += _wrapped(self._clean(value), width, indent=8)
+            lines += _wrapped("    " + self._clean(row["meaning"]), width, indent=4)
         return "\n".join(lines)
 
     def _spin(self, text: str) -> None:
@@ -145,12 +145,12 @@ class Output:
         from rich.status import Status as Spinner
         from rich.text import Text
 
+        width = self._stderr.width or 80
         if self._spinner is None:
-            # Redirected: rich would wrap what others print meanwhile.
-            console = Console(file=_Frames(self._stderr))  # type: ignore[arg-type]
+            console = Console(file=_Frames(self._stderr), width=width)  # type: ignore[arg-type]
             self._spinner = Spinner("", console=console)
             self._spinner.start()
-        self._spinner.update(Text(_cut(text, (self._stderr.width or 80) - 3), no_wrap=True))
+        self._spinner.update(Text(_cut(text, width - 3), no_wrap=True))
 
     def _finally(self, writer: Writer, text: str) -> None:
         """Write what the run must say; a stream that does not take it in time is given up."""
@@ -327,13 +327,13 @@ def _reason(report: Report, stored: str = "", delivered: str = "") -> str:
     return f"{said}; {_slot(report)} {delivered if report.delivery is Delivery.CORE else stored}"
 
 
-def _wrapped(text: str, width: int | None, indent: str) -> list[str]:
+def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
     """Return lines of at most `width` columns where words allow it: a long value is left whole, to be copied."""
     if width is None:
         return [text]
     import textwrap
 
-    return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.wrap(text, width, subsequent_indent=indent * " ", break_long_words=False, break_on_hyphens=False)
 
 
 def _cut(text: str, width: int) -> str:

@@ -66,6 +66,12 @@ def test_json_is_one_line_and_readable_as_it_is(capsys):
     assert out == '{"subject": "crypto.ü", "message": "two\\nlines"}\n'
 
 
+def test_json_escapes_what_a_terminal_would_obey_as_json_has_it(capsys):
+    Output(as_json=True).answer("unused", {"a": "\u202e\x9b2J"})
+    out, _ = capsys.readouterr()
+    assert out == '{"a": "\\u202e\\u009b2J"}\n'
+
+
 def test_waiting_is_shown_in_a_pipe_only_if_asked_for(capsys):
     Output().waiting(WAIT)
     assert capsys.readouterr() == ("", "")
