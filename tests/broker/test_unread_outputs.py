@@ -23,7 +23,7 @@ NOWHERE = ("--server", "nats://127.0.0.1:1")
 DEADLINE = 1.5
 BEYOND = 1.0
 # Starting the interpreter is no part of the run, and takes long while other tests run.
-START = 3.0
+START = 8.0
 
 
 def fill(descriptor):
