@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
-from itertools import pairwise
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,14 +95,15 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     said, complained = StringIO(), StringIO()
     try:
         # The parser would wait for ever where nobody reads: what it says is printed as everything else is.
-        with redirect_stdout(said), redirect_stderr(complained):
-            program(argv, prog_name="crypto-trigger", obj=run)
+        try:
+            with redirect_stdout(said), redirect_stderr(complained):
+                program(argv, prog_name="crypto-trigger", obj=run)
+        finally:
+            run.output.pass_on(said.getvalue(), complained.getvalue())
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(Status.BUG)
-        run.output.pass_on(said.getvalue(), complained.getvalue())
-        if status == Status.USAGE:
+        if end.code == Status.USAGE:
             run.refuse(Usage(_complaint(end)), _report_file(sys.argv[1:] if argv is None else argv))
-        return status
+        return end.code if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
     except Exception as error:  # noqa: BLE001 - the gate
@@ -118,12 +119,12 @@ def _complaint(end: SystemExit) -> str:
 
 def _report_file(argv: "Sequence[str]") -> str | None:
     """Return the report file that a wrong command line names, or for `publish` the environment."""
-    option = "--report-file"
-    named = [after for word, after in pairwise(argv) if word == option]
-    named += [word.removeprefix(f"{option}=") for word in argv if word.startswith(f"{option}=")]
-    if not named and "publish" in argv:
-        named = [os.environ.get("CRYPTO_TRIGGER_REPORT_FILE", "")]
-    return named[-1] if named and named[-1] else None
+    named = os.environ.get("CRYPTO_TRIGGER_REPORT_FILE", "") if "publish" in argv else ""
+    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
+        option, equals, value = word.partition("=")
+        if option == "--report-file":
+            named = value if equals else after
+    return named or None
 
 
 def _show_version(value: bool) -> None:
