@@ -18,9 +18,9 @@ def main() -> None:
         from crypto_trigger.cli import main as run
 
         status = run()
-        signals.settle()
     except signals.Signalled as signalled:
-        sys.exit(128 + signalled.signum)
+        status = 128 + signalled.signum
+    signals.ignore()
     # What is alive now lives to the end: without this the interpreter walks all of it once more on its way out.
     gc.freeze()
     sys.exit(status)

@@ -1,11 +1,13 @@
-"""The command line: flags in, one call, one answer out, and the one gate that every failure passes."""
+"""The command line: flags in, one call, one answer out."""
 
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run. Hence the quoted names below, of classes that not every command loads.
 
 import os
 import sys
-import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,15 +15,12 @@ import typer.core
 import typer.main
 
 from crypto_trigger import __version__, options, signals
-from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError
+from crypto_trigger.errors import Interrupted, Status, Usage
+from crypto_trigger.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crypto_trigger.draft import Draft
-    from crypto_trigger.render import Output
-    from crypto_trigger.settings import Settings
-    from crypto_trigger.trigger import Receipt
 
 app = typer.Typer()
 
@@ -65,128 +64,43 @@ program = typer.Typer(
 )
 
 
-class Run:
-    """One run of one command: what is known so far, so that a failure can be told in full."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.reading = 0.0
-        self.output: Output | None = None
-        self.settings: Settings | None = None
-        self.draft: Draft | None = None
-        self.reports = False
-        self.report_file: str | None = None
-
-    def begin(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> "Output":
-        """Take the form of the output."""
-        from crypto_trigger.render import Output
-
-        self.output = Output(as_json=as_json, quiet=quiet, verbose=verbose)
-        return self.output
-
-    def load(self, env_file: str | None, **flags: str | None) -> "Settings":
-        """Load the settings; raises ConfigError."""
-        from crypto_trigger.settings import load
-
-        began = time.monotonic()
-        settings = self.settings = load(flags, env_file, os.environ, began)
-        self.reading = time.monotonic() - began
-        self.report_file = settings.report_file
-        if self.output:
-            self.output.keep_secret(settings.secrets)
-            for warning in settings.warnings:
-                self.output.warn(warning)
-        return settings
-
-    def fail(self, error: BaseException) -> int:
-        """Tell a failure and return its status."""
-        # A signal in the middle of the telling would end it with a traceback.
-        signals.settle()
-        status, outcome = int(Status.BUG), Outcome.BUG
-        if isinstance(error, TriggerError):
-            status, outcome = error.exit_status, error.outcome
-        if isinstance(error, ConfigError) and self.settings is None:
-            self.report_file = str(error.known.get("report_file") or "") or None
-        output = self.output or self.begin()
-        from crypto_trigger.render import error_line
-
-        self._tell_draft(output)
-        if isinstance(error, TriggerError):
-            output.failure(error_line(error))
-        else:
-            output.traceback(error)
-            output.failure("this is a bug in crypto-trigger; please report it with the lines above")
-        self._report(output, status, outcome, error)
-        return status
-
-    def succeed(self, line: str, receipt: "Receipt | None", outcome: Outcome) -> None:
-        """Tell how a publish went, on stdout and in the report file."""
-        if self.output:
-            self.output.settle()
-            self._tell_draft(self.output)
-            for warning in receipt.warnings if receipt else ():
-                self.output.warn(warning)
-            if not self.output.as_json:
-                self.output.answer(line, {})
-            self._report(self.output, Status.OK, outcome, None, receipt)
-
-    def _tell_draft(self, output: "Output") -> None:
-        if self.draft:
-            for warning in self.draft.warnings:
-                output.warn(warning)
-            for detail in self.draft.details:
-                output.detail(detail)
-
-    def _report(
-        self,
-        output: "Output",
-        status: int,
-        outcome: Outcome,
-        error: BaseException | None,
-        receipt: "Receipt | None" = None,
-    ) -> None:
-        from crypto_trigger.notify import write_report
-        from crypto_trigger.render import report
-
-        data = report(
-            outcome=outcome,
-            status=status,
-            settings=self.settings,
-            trigger=self.draft.trigger if self.draft else None,
-            receipt=receipt,
-            error=error,
-            attempts=receipt.attempts if receipt else getattr(error, "attempts", 0),
-            elapsed=time.monotonic() - self.started,
-        )
-        if output.as_json:
-            output.answer("", data)
-        if self.reports and self.report_file and (problem := write_report(self.report_file, output.json(data))):
-            output.warn(problem)
-
-
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
     run = Run()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
-            # A subject may hold letters that a terminal's encoding lacks: shown escaped is better than a traceback.
-            stream.reconfigure(errors="backslashreplace")
+    said, complained = StringIO(), StringIO()
     try:
-        program(argv, prog_name="crypto-trigger", obj=run)
+        # The parser would wait for ever where nobody reads: what it says is printed as everything else is.
+        try:
+            with redirect_stdout(said), redirect_stderr(complained):
+                program(argv, prog_name="crypto-trigger", obj=run)
+        finally:
+            run.output.pass_on(said.getvalue(), complained.getvalue())
     except SystemExit as end:
+        if end.code == Status.USAGE:
+            run.refuse(Usage(_complaint(end)), _report_file(sys.argv[1:] if argv is None else argv))
         return end.code if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
     except Exception as error:  # noqa: BLE001 - the gate
-        if isinstance(error, OSError) and run.output is None:
-            # Typer's own words, help or what is wrong with the command line, went to a full disk.
-            from crypto_trigger.render import abandon_full
-
-            abandon_full()
-            return int(getattr(error.__context__, "exit_code", Status.OK))
         return run.fail(error)
     return int(Status.OK)
+
+
+def _complaint(end: SystemExit) -> str:
+    """Return what the parser found wrong: it ends the program while it handles an error of its own."""
+    said = getattr(end.__context__, "format_message", None)
+    return str(said()) if said else "the command line is wrong"
+
+
+def _report_file(argv: "Sequence[str]") -> str | None:
+    """Return the report file that a wrong command line names, or for `publish` the environment."""
+    named = os.environ.get("CRYPTO_TRIGGER_REPORT_FILE", "") if "publish" in argv else ""
+    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
+        option, equals, value = word.partition("=")
+        if option == "--report-file":
+            named = value if equals else after
+    return named or None
 
 
 def _show_version(value: bool) -> None:
@@ -217,23 +131,15 @@ def publish(
 ) -> None:
     """Deliver this slot's trigger. With delivery jetstream it is stored once, however often this runs."""
     run: Run = context.obj
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
-    run.reports = True
-    run.report_file = flags["report_file"]
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True)
     settings = run.load(env_file, **flags)
-    import socket
-    from datetime import UTC, datetime
-
-    from crypto_trigger.draft import Draft
-    from crypto_trigger.render import dry_run_line, receipt_line
-
-    draft = Draft(settings, datetime.now(UTC), socket.gethostname(), force=force, offline=dry_run)
-    run.draft = draft
+    draft = run.draft_trigger(settings, force=force, offline=dry_run)
     if dry_run:
         from crypto_trigger.brokers.access import Access
 
         Access.from_settings(settings)  # what a publish loads before it connects
-        run.succeed(dry_run_line(draft.fix(None), settings), None, Outcome.DRY_RUN)
+        draft.fix(None)
+        run.dry_run(settings)
         return
     from crypto_trigger.brokers import publisher
     from crypto_trigger.delivery import deliver
@@ -244,7 +150,7 @@ def publish(
     receipt = complete(deliver(draft, deliverer, limits, output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
-    run.succeed(receipt_line(receipt, draft.trigger), receipt, receipt.outcome)
+    run.succeed(receipt)
 
 
 @app.command(epilog="Example: crypto-trigger setup --server nats://localhost:4222 --replicas 3")
@@ -299,8 +205,7 @@ def config(
     from crypto_trigger.settings import explain
 
     rows = explain(settings)
-    table = "" if as_json else output.table(rows, ("name", "value", "origin", "meaning"))
-    output.answer(table, {"settings": list(rows)})
+    output.answer(output.settings(rows), {"settings": list(rows)})
 
 
 @app.command(epilog="Example: crypto-trigger demo --stay --port 4333")

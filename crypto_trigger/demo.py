@@ -15,8 +15,9 @@ from crypto_trigger.brokers.jetstream import Publisher
 from crypto_trigger.brokers.setup import StreamSetup
 from crypto_trigger.delivery import deliver
 from crypto_trigger.draft import Draft
-from crypto_trigger.errors import BrokerError, Unavailable
-from crypto_trigger.render import error_line, receipt_line, setup_line
+from crypto_trigger.errors import BrokerError, Status, Unavailable
+from crypto_trigger.render import report_line, setup_line
+from crypto_trigger.report import Report, verdict
 from crypto_trigger.retry import GaveUp, Limits, Retry
 from crypto_trigger.server import Server
 from crypto_trigger.settings import load
@@ -79,7 +80,7 @@ async def _stay(output: Output, settings: Settings) -> None:
     await _set_up(output, settings)
 
     def show(subject: str, payload: bytes) -> None:
-        output.answer(f"{rfc3339(datetime.now(UTC))} {subject} {payload.decode(errors='backslashreplace')}", {})
+        output.show(f"{rfc3339(datetime.now(UTC))} {subject} {payload.decode(errors='backslashreplace')}")
 
     with signals.routed(asyncio.get_running_loop(), lambda _: stopped.set()):
         async with listening(settings, show) as connection:
@@ -115,11 +116,13 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
     try:
         receipt = await deliver(draft, Publisher(settings), Limits.from_settings(settings))
     except BrokerError as error:
-        output.answer(f"crypto-trigger: {error_line(error)}\n(status {error.exit_status})", {})
+        report, before = Report.now(*verdict(error), 0).with_error(error), "crypto-trigger: "
     else:
-        output.answer(f"{receipt_line(receipt, draft.trigger)}\n(status 0)", {})
+        report, before = Report.now(receipt.outcome, Status.OK, 0).with_receipt(receipt), ""
     finally:
         signals.install()
+    said = report_line(report.with_settings(settings).with_trigger(draft.trigger))
+    output.answer(f"{before}{said}\n(status {report.status})", {})
 
 
 def _settings(url: str) -> Settings:

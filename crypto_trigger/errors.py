@@ -3,6 +3,7 @@
 ::
 
     TriggerError
+    +-- Usage              2  the command line is wrong
     +-- ConfigError       78  a setting is wrong
     +-- Interrupted  130, 143  a signal came first
     +-- BrokerError
@@ -139,6 +140,13 @@ class TriggerError(Exception):
         """The class's name as the report writes it: `no-ack`, `bad-peer`."""
         name = type(self).__name__.removesuffix("Error")
         return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+
+
+class Usage(TriggerError):
+    """The command line is wrong."""
+
+    status = Status.USAGE
+    outcome = Outcome.CONFIG
 
 
 class ConfigError(TriggerError):

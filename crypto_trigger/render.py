@@ -6,149 +6,197 @@ stdout is the answer: one line, or one JSON object, or nothing. stderr is everyt
 from __future__ import annotations
 
 import json
-import os
 import sys
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO, assert_never
+from datetime import datetime
+from enum import StrEnum
+from io import TextIOBase
+from typing import TYPE_CHECKING, Any, assert_never
 
-from crypto_trigger.errors import Outcome, TriggerError
-from crypto_trigger.values import Delivery
+from crypto_trigger.errors import Outcome
+from crypto_trigger.masking import MASK, escaped
+from crypto_trigger.streams import LEAST, Writer
+from crypto_trigger.values import Delivery, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from crypto_trigger.brokers.setup import SetupResult
+    from crypto_trigger.report import Report
     from crypto_trigger.retry import Wait
-    from crypto_trigger.settings import Settings
-    from crypto_trigger.trigger import Receipt, Trigger
 
-MASK = "***"
 _SHORTEST_SECRET = 6
 _GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
+# How long words that the run does not depend on wait for a reader, in seconds: the event loop waits as long.
+_PASSING = 0.25
+# How long an answer waits for a reader while the run's deadline is not known, in seconds.
+_DEADLINE_UNKNOWN = 1.0
 
 
 class Output:
     """Where a command's words go: the answer to stdout, the rest to stderr, in the form asked for.
 
-    A closed or full stdout never changes the exit status: that answers for the trigger, not for the terminal.
+    A closed or full stdout never changes the exit status: that answers for the trigger, not for the terminal. Nor does
+    a reader that does not read hold the run: the answer and the reason of a failure are given up at `deadline` (on the
+    monotonic clock, in seconds; None where it is not known), and everything else is dropped at once.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        self.deadline: float | None = None
+        self._stdout = Writer(sys.stdout)
+        self._stderr = Writer(sys.stderr)
         self._secrets: tuple[str, ...] = ()
-        self._status: Any = None
+        self._spinner: Any = None
+
+    @property
+    def patience(self) -> float:
+        """How long an answer waits for a reader from now on, in seconds."""
+        return _DEADLINE_UNKNOWN if self.deadline is None else max(LEAST, self.deadline - time.monotonic())
 
     def keep_secret(self, secrets: Sequence[str]) -> None:
         """Print `***` in the place of each of these texts from now on."""
-        # The longest first: one may be part of another. A net under masks that each place has of its own, so that the
-        # shortest, which would blot out ordinary words, are left to those.
+        # The longest first: one may be part of another. The shortest would blot out ordinary words; each place that
+        # shows a value masks those itself.
         self._secrets = tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
 
-    def answer(self, line: str, data: Mapping[str, Any] | Sequence[Any]) -> None:
-        """Print the answer: `line`, or `data` as one JSON object."""
+    def answer(self, text: str, data: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Print the answer: `text`, or `data` as one JSON object."""
         if self.quiet:
             return
-        self._write(sys.stdout, self.json(data) if self.as_json else line)
+        self._finally(self._stdout, self._json(data, self._stdout) if self.as_json else self._clean_lines(text))
+
+    def report(self, report: Report) -> None:
+        """Print what a run came to: why it failed on stderr, the answer on stdout."""
+        for warning in report.warnings or ():
+            self.warn(warning)
+        if report.error:
+            self.failure(report_line(report))
+        if self.as_json or not report.error:
+            self.answer(report_line(report), report_data(report))
+
+    def show(self, text: str) -> None:
+        """Print one of many lines on stdout; it is dropped if nobody reads."""
+        self._passing(self._stdout, self._clean_lines(text))
 
     def failure(self, message: str) -> None:
         """Print why the run failed, on stderr; several lines only for several problems."""
-        self._write(sys.stderr, "\n".join(f"crypto-trigger: {line}" for line in message.split("\n")))
+        self._finally(self._stderr, self._clean_lines(message, "crypto-trigger: "))
 
     def warn(self, message: str) -> None:
         """Print a warning, on stderr."""
-        self._write(sys.stderr, f"crypto-trigger: warning: {message}")
+        self._passing(self._stderr, self._clean_lines(f"crypto-trigger: warning: {message}"))
 
     def detail(self, message: str) -> None:
         """Print what only `--verbose` asks for, on stderr."""
         if self.verbose:
-            self._write(sys.stderr, f"crypto-trigger: {message}")
+            self._passing(self._stderr, self._clean_lines(f"crypto-trigger: {message}"))
 
     def waiting(self, wait: Wait) -> None:
         """Show why a run waits: as a line with `--verbose`, as a moving one on a terminal, else not at all."""
-        line = (
+        text = (
             f"attempt {wait.attempt} failed: {wait.cause.message}; "
             f"next in {wait.wait:.1f}s, giving up in {wait.left:.0f}s"
         )
         if self.verbose:
-            self.detail(line)
-        elif sys.stderr is not None and sys.stderr.isatty() and not self.quiet:
-            self._spin(self._clean(line))
-
-    def settle(self) -> None:
-        """Take the moving line away."""
-        status, self._status = self._status, None
-        if status is not None:
-            status.stop()
-
-    def json(self, data: Mapping[str, Any] | Sequence[Any]) -> str:
-        """Return `data` as one line of JSON, without anything secret."""
-        text = json.dumps(self._masked(data), ensure_ascii=False)
-        # Bytes of the environment that are no UTF-8 come as lone surrogates, which no file takes; JSON writes them so.
-        return text.encode(errors="backslashreplace").decode()
+            self.detail(text)
+        elif self._stderr.is_terminal and not self.quiet:
+            self._spin(self._clean(text))
 
     def traceback(self, error: BaseException) -> None:
         """Print a traceback, on stderr: what a bug leaves behind."""
         import traceback
 
-        self._write(sys.stderr, "".join(traceback.format_exception(error)).rstrip("\n"), clean=False)
+        self._finally(self._stderr, self._mask("".join(traceback.format_exception(error)).rstrip("\n")))
 
-    def table(self, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
-        """Return rows as a table: as wide as the terminal, or as the text where there is none."""
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    def pass_on(self, stdout: str, stderr: str) -> None:
+        """Print what somebody else has written: the parser its help, or what is wrong with the command line."""
+        for writer, text in ((self._stdout, stdout), (self._stderr, stderr)):
+            if text:
+                self._finally(writer, self._clean_lines(text.removesuffix("\n")))
 
-        table = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
-        for column in columns:
-            table.add_column(column.upper(), overflow="fold")
+    def settle(self) -> None:
+        """Take the moving line away."""
+        spinner, self._spinner = self._spinner, None
+        if spinner is not None:
+            spinner.stop()
+
+    def json(self, report: Report) -> str:
+        """Return the report as one line of JSON, without anything secret."""
+        return self._json(report_data(report))
+
+    def settings(self, rows: Sequence[Mapping[str, str]]) -> str:
+        """Return rows of `name`, `value`, `origin` and `meaning`: wrapped on a terminal, two lines each elsewhere."""
+        width = self._stdout.width
+        lines: list[str] = []
         for row in rows:
-            table.add_row(*(Text(self._clean(row[column])) for column in columns))
-        width = None if sys.stdout is not None and sys.stdout.isatty() else 1000
-        console = Console(width=width, color_system=None)
-        with console.capture() as captured:
-            console.print(table)
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+            value = (
+                f"{row['name']} = {row['value']}  ({row['origin']})" if row["value"] else f"{row['name']} is not set"
+            )
+            lines += _wrapped(self._clean(value), width, indent=8)
+            lines += _wrapped("    " + self._clean(row["meaning"]), width, indent=4)
+        return "\n".join(lines)
 
-    def _spin(self, line: str) -> None:
+    def _spin(self, text: str) -> None:
         from rich.console import Console
         from rich.status import Status as Spinner
         from rich.text import Text
 
-        if self._status is None:
-            self._status = Spinner(Text(line), console=Console(stderr=True))
-            self._status.start()
-        self._status.update(Text(line))
+        width = self._stderr.width or 80
+        if self._spinner is None:
+            console = Console(file=_Frames(self._stderr), width=width)  # type: ignore[arg-type]
+            self._spinner = Spinner("", console=console)
+            self._spinner.start()
+        self._spinner.update(Text(_cut(text, width - 3), no_wrap=True))
 
-    def _write(self, stream: TextIO | None, text: str, *, clean: bool = True) -> None:
+    def _finally(self, writer: Writer, text: str) -> None:
+        """Write what the run must say; a stream that does not take it in time is given up."""
         self.settle()
-        if stream is None:  # closed before we began
-            return
-        lines = text.split("\n")
-        whole = "\n".join(self._clean(line) for line in lines) if clean else self._mask(text)
         try:
-            stream.write(whole + "\n")
-            stream.flush()
+            writer.write(text + "\n", self.patience)
         except (OSError, ValueError) as error:
-            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            writer.abandon()
+            if writer is self._stdout and not isinstance(error, BrokenPipeError):
                 self.warn(f"the answer could not be written to stdout: {error}")
-            _abandon(stream)
+
+    def _passing(self, writer: Writer, text: str) -> None:
+        """Write what the run can do without; it is dropped if nobody reads."""
+        self.settle()
+        try:
+            writer.write(text + "\n", 0.0 if writer.is_busy else _PASSING)
+        except TimeoutError:
+            pass
+        except (OSError, ValueError):
+            writer.abandon()
+
+    def _clean_lines(self, text: str, before: str = "") -> str:
+        return "\n".join(before + self._clean(part) for part in text.split("\n"))
 
     def _clean(self, text: str) -> str:
         """Mask what is secret and escape what a terminal would obey."""
-        masked = self._mask(text)
-        if masked.isprintable():
-            return masked
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in masked)
+        return escaped(self._mask(text))
 
     def _mask(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return text
 
+    def _json(self, data: Mapping[str, Any] | Sequence[Any], writer: Writer | None = None) -> str:
+        masked = self._masked(data)
+        text = json.dumps(masked, ensure_ascii=False)
+        # What a terminal would obey, what the stream's encoding lacks, and the lone surrogates that stand for bytes of
+        # the environment that are no UTF-8.
+        if not text.isprintable() or (writer and not writer.takes(text)):
+            return json.dumps(masked)
+        return text
+
     def _masked(self, data: Any) -> Any:  # noqa: ANN401 - JSON
+        """Mask values; the names that we gave to keys and kinds are no secrets, even if a password is the same word."""
+        if isinstance(data, StrEnum):
+            return data
         if isinstance(data, str):
             return self._mask(data)
         if isinstance(data, dict):
@@ -158,110 +206,147 @@ class Output:
         return data
 
 
-def abandon_full() -> None:
-    """Give up those of stdout and stderr that do not take what was written to them."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            _abandon(stream)
+class _Frames(TextIOBase):
+    """What rich writes a moving line to: a frame that the terminal does not take at once is dropped."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._frame = ""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._writer.encoding
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._frame += text
+        return len(text)
+
+    def flush(self) -> None:
+        frame, self._frame = self._frame, ""
+        if frame:
+            with suppress(OSError, ValueError):
+                self._writer.write(frame, 0.0 if self._writer.is_busy else _PASSING)
 
 
-def _abandon(stream: TextIO) -> None:
-    """Send what is left of a stream nowhere, so that the interpreter's own flush at exit has nothing to say."""
-    with suppress(OSError, ValueError):
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())
-        os.close(descriptor)
+def report_line(report: Report) -> str:
+    """Return what a run came to, as a person reads it; several lines only for several wrong settings."""
+    match report.outcome:
+        case Outcome.PUBLISHED:
+            return f"published {_slot(report)} {_place(report)}{_tried(report)}{_GUARDS.get(report.guard or '', '')}"
+        case Outcome.DUPLICATE:
+            return f"duplicate: {_slot(report)} is already {_place(report)}{_tried(report)}"
+        case Outcome.SUPERSEDED:
+            later = f"the later trigger of {_moment(report.superseded_by)} is {_place(report)}"
+            return f"superseded: {_slot(report)} is not needed: {later}{_tried(report)}"
+        case Outcome.DRY_RUN:
+            return _dry_run(report)
+        case (
+            Outcome.UNKNOWN
+            | Outcome.REJECTED
+            | Outcome.UNAVAILABLE
+            | Outcome.PROTOCOL
+            | Outcome.DENIED
+            | Outcome.CONFIG
+            | Outcome.INTERRUPTED
+        ):
+            return _reason(report)
+        case Outcome.BUG:
+            return "this is a bug in crypto-trigger; please report it with the lines above"
+        case _:
+            assert_never(report.outcome)
 
 
-def receipt_line(receipt: Receipt, trigger: Trigger) -> str:
-    """Return the one line of a publish that went well."""
-    tried = f" after {receipt.attempts} attempts" if receipt.attempts > 1 else ""
-    stored = _place(receipt)
-    guard = _GUARDS.get(receipt.guard or "", "")
-    if receipt.outcome is Outcome.PUBLISHED:
-        return f"published {trigger.subject} for {trigger.slot} {stored}{tried}{guard}"
-    if receipt.outcome is Outcome.DUPLICATE:
-        return f"duplicate: {trigger.subject} for {trigger.slot} is already {stored}{tried}"
-    return (
-        f"superseded: {trigger.subject} for {trigger.slot} is not needed: "
-        f"the later trigger of {receipt.later} is {stored}{tried}"
-    )
-
-
-def _place(receipt: Receipt) -> str:
-    if receipt.stream:
-        return f"in stream {receipt.stream}, sequence {receipt.seq}"
-    if receipt.cluster:
-        return f"in NATS Streaming cluster {receipt.cluster}"
-    return "to a subscriber that listens" if receipt.subscriber else "to whoever listens"
-
-
-def error_line(error: TriggerError) -> str:
-    """Return what went wrong and what to do about it; a line for each problem of a ConfigError."""
-    return f"{error.message}; {error.hint}" if error.hint else error.message
-
-
-def report(
-    *,
-    outcome: Outcome,
-    status: int,
-    settings: Settings | None = None,
-    trigger: Trigger | None = None,
-    receipt: Receipt | None = None,
-    error: TriggerError | BaseException | None = None,
-    attempts: int,
-    elapsed: float,
-) -> dict[str, Any]:
-    """Return the report of a publish; keys that do not apply are absent. `elapsed` is in seconds."""
-    stream, cluster = _stores(settings) if settings else (None, None)
-    data = {
-        "outcome": str(outcome),
-        "status": int(status),
-        "delivery": str(settings.delivery) if settings else None,
-        "subject": settings.subject if settings else None,
-        "stream": stream,
-        "cluster": cluster,
-        "seq": receipt.seq if receipt else None,
-        "msg_id": trigger.msg_id if trigger else None,
-        "scheduled_at": str(trigger.slot) if trigger else None,
-        "guard": receipt.guard if receipt else None,
-        "attempts": attempts or None,
-        "elapsed_ms": round(elapsed * 1000),
-        "server": receipt.server if receipt else None,
-        "client_id": (receipt.client_id if receipt else None) or (settings.client_id if settings else None),
-        "subscriber": receipt.subscriber if receipt else None,
-        "warnings": list(receipt.warnings) or None if receipt else None,
-        "error": error_data(error) if error else None,
-    }
+def report_data(report: Report) -> dict[str, Any]:
+    """Return what a run came to, as JSON has it; keys that do not apply are absent."""
+    data = report._asdict()
+    for key, value in data.items():
+        if isinstance(value, datetime):
+            data[key] = rfc3339(value)
+    if report.error:
+        data["error"] = {key: value for key, value in report.error._asdict().items() if value is not None}
     return {key: value for key, value in data.items() if value is not None}
 
 
-def error_data(error: BaseException) -> dict[str, str]:
-    """Return an error as the report has it: `kind`, `message` and, if there is one, `hint`."""
-    if not isinstance(error, TriggerError):
-        return {"kind": type(error).__name__, "message": str(error)}
-    hint = {"hint": error.hint} if error.hint else {}
-    return {"kind": error.kind, "message": error.message, **hint}
+def _slot(report: Report) -> str:
+    return f"{report.subject} for {_moment(report.scheduled_at)}"
 
 
-def dry_run_line(trigger: Trigger, settings: Settings) -> str:
-    """Return what a publish would send, and where to."""
-    servers = ", ".join(map(str, settings.servers))
-    stream, cluster = _stores(settings)
-    place = f"stream {stream}" if stream else f"NATS Streaming cluster {cluster}" if cluster else "no stream"
+def _moment(moment: datetime | None) -> str:
+    return rfc3339(moment) if moment else "no slot"
+
+
+def _tried(report: Report) -> str:
+    return f" after {report.attempts} attempts" if (report.attempts or 1) > 1 else ""
+
+
+def _place(report: Report) -> str:
+    """Return where the trigger is, or was sent to."""
+    match report.delivery:
+        case Delivery.JETSTREAM:
+            return f"in stream {report.stream}, sequence {report.seq}"
+        case Delivery.STREAMING:
+            return f"in NATS Streaming cluster {report.cluster}"
+        case Delivery.CORE:
+            return "to a subscriber that listens" if report.subscriber else "to whoever listens"
+        case None:
+            return "nowhere"
+        case _:
+            assert_never(report.delivery)
+
+
+def _dry_run(report: Report) -> str:
+    from crypto_trigger.trigger import PAYLOAD
+
+    match report.delivery:
+        case Delivery.JETSTREAM:
+            place = f"stream {report.stream}"
+        case Delivery.STREAMING:
+            place = f"NATS Streaming cluster {report.cluster}"
+        case Delivery.CORE | None:
+            place = "no stream"
+        case _:
+            assert_never(report.delivery)
     return (
-        f"dry run: would publish {trigger.payload.decode()} to {trigger.subject} for {trigger.slot} "
-        f"(msg id {trigger.msg_id}, {place}, {servers})"
+        f"dry run: would publish {PAYLOAD.decode()} to {_slot(report)} "
+        f"(msg id {report.msg_id}, {place}, {', '.join(report.servers or ())})"
     )
 
 
-def _stores(settings: Settings) -> tuple[str | None, str | None]:
-    """Return the stream and the cluster that store the trigger, of which a delivery has one or none."""
-    stream = settings.stream if settings.delivery is Delivery.JETSTREAM else None
-    cluster = settings.cluster_id if settings.delivery is Delivery.STREAMING else None
-    return stream, cluster
+def _reason(report: Report) -> str:
+    """Return why a run failed, what to do about it, and what became of its trigger if it was to deliver one."""
+    error = report.error
+    if error is None:
+        return str(report.outcome)
+    said = f"{error.message}; {error.hint}" if error.hint else error.message
+    if report.scheduled_at is None:
+        return said
+    match report.delivery:
+        case Delivery.CORE:
+            end = "may have been delivered" if error.perhaps else "was not delivered"
+        case Delivery.JETSTREAM | Delivery.STREAMING | None:
+            end = "may be stored" if error.perhaps else "was not stored"
+        case _:
+            assert_never(report.delivery)
+    return f"{said}; {_slot(report)} {end}"
+
+
+def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
+    """Return lines of at most `width` columns where words allow it: a long value is left whole, to be copied."""
+    if width is None:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, width, subsequent_indent=indent * " ", break_long_words=False, break_on_hyphens=False)
+
+
+def _cut(text: str, width: int) -> str:
+    """Return a line cut to `width` columns, at a word where there is one."""
+    if len(text) <= width:
+        return text
+    return f"{text[: max(0, width - 3)].rpartition(' ')[0] or text[: max(0, width - 4)]} ..."
 
 
 def setup_line(setup: SetupResult) -> str:

@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from support.processes import PROGRAM, is_one_clean_line
 from support.streams import stored
 
+from crypto_trigger import __version__
 from crypto_trigger.server import Server
 from crypto_trigger.trigger import Trigger
 
@@ -35,6 +37,8 @@ def test_json_is_one_object_on_one_line_with_the_keys_that_apply(run, ready):
     assert result.out.count("\n") == 1
     assert result.err == ""
     assert report.pop("elapsed_ms") > 0
+    assert report.pop("version") == __version__
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(report.pop("time"))) < timedelta(seconds=5)
     assert report == {
         "outcome": "published",
         "status": 0,

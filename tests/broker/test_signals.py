@@ -214,7 +214,7 @@ def test_a_connection_that_dies_after_the_signal_starts_no_new_attempt(signum):
 
 def test_a_signal_right_after_the_acknowledgement_changes_nothing(signum, place, tmp_path):
     add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
-    gate = Gate(tmp_path, "crypto_trigger.notify")
+    gate = Gate(tmp_path, "crypto_trigger.report")
     process = gate.start("publish")
     for _ in range(3):
         process.signal(signum)
@@ -226,7 +226,7 @@ def test_a_signal_right_after_the_acknowledgement_changes_nothing(signum, place,
 
 
 def test_signals_while_a_failure_is_told_leave_no_traceback(signum, tmp_path):
-    gate = Gate(tmp_path, "crypto_trigger.notify")
+    gate = Gate(tmp_path, "crypto_trigger.report")
     process = gate.start("publish", CRYPTO_TRIGGER_TIMEOUT="nonsense")
     for _ in range(3):
         process.signal(signum)

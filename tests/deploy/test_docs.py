@@ -12,7 +12,8 @@ from support.shell import ROOT
 from crypto_trigger import __version__
 from crypto_trigger.delivery import GRACE
 from crypto_trigger.errors import Outcome
-from crypto_trigger.render import receipt_line
+from crypto_trigger.render import report_line
+from crypto_trigger.report import Report
 from crypto_trigger.settings import SETTINGS, load
 from crypto_trigger.trigger import Receipt, Slot, Trigger
 from crypto_trigger.values import instant
@@ -104,7 +105,8 @@ def test_readme_shows_the_lines_that_the_program_says():
         receipt = Receipt(
             outcome=outcome, stream=DEFAULTS.stream, seq=1, guard="compare-and-set", server="nats://h:4222"
         )
-        assert receipt_line(receipt, trigger) in section("Use it against your own NATS").splitlines()
+        report = Report.now(outcome, 0, 0.1).with_settings(DEFAULTS).with_trigger(trigger).with_receipt(receipt)
+        assert report_line(report) in section("Use it against your own NATS").splitlines()
 
 
 def test_the_extras_and_files_that_readme_names_exist():

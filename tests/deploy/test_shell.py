@@ -30,14 +30,20 @@ def guarded():
 
 
 def test_a_shell_is_told_what_became_of_the_trigger(told, place):
-    assert told("publish") == (78, f"crypto-trigger: {place.url}: there is no stream {place.stream}; " + CREATE)
+    status, err = told("publish")
+    assert status == 78
+    assert err.startswith(
+        f"crypto-trigger: {place.url}: there is no stream {place.stream}; {CREATE}; {place.subject} for "
+    )
+    assert err.endswith("Z was not stored\n")
+    assert err.count("\n") == 1
     assert told("setup") == (0, "")
     assert told("publish") == (0, "")
     assert told("publish") == (0, "")
     assert len(stored(place.url, place.stream)) == 1
 
 
-CREATE = "create it with: crypto-trigger setup\n"
+CREATE = "create it with: crypto-trigger setup"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ HOME = Path(crypto_trigger.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"options", "demo"},
+    {"options", "run", "demo"},
     {"delivery", "render", "notify"},
+    {"report"},
     # The servers as we see them, on several floors.
     {"brokers"},
     {"brokers.jetstream", "brokers.core", "brokers.streaming", "brokers.setup"},
@@ -31,6 +32,7 @@ FLOORS = (
     {"setting", "agreement", "contexts", "env_file"},
     {"trigger", "credentials", "layout"},
     {"values"},
+    {"streams"},
     {"errors", "signals", "files", "masking"},
     {"__init__"},
 )

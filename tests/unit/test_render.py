@@ -2,18 +2,22 @@
 
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crypto_trigger.delivery import Wait
-from crypto_trigger.errors import ConfigError, NoAck, Outcome, Unavailable
-from crypto_trigger.render import Output, dry_run_line, error_line, receipt_line, report
+from crypto_trigger import __version__
+from crypto_trigger.errors import BadPeer, ConfigError, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable
+from crypto_trigger.render import Output, report_data, report_line
+from crypto_trigger.report import Failure, Report, verdict
+from crypto_trigger.retry import Wait
 from crypto_trigger.settings import load
 from crypto_trigger.trigger import Receipt, Slot, Trigger
 from crypto_trigger.values import instant
 
 SETTINGS = load({}, "/dev/null", {})
+CORE = load({}, "/dev/null", {"CRYPTO_TRIGGER_DELIVERY": "core"})
+NOW = datetime(2026, 11, 23, 12, 0, 3, 999999, tzinfo=UTC)
 TRIGGER = Trigger.for_slot(
     Slot.containing(instant("2026-11-23T12:00:00Z"), timedelta(minutes=15)), "crypto.update", "//h/c"
 )
@@ -44,10 +48,9 @@ def test_a_secret_is_masked_wherever_it_turns_up(capsys):
     # a password like `for` would blot out every other line.
     assert out == "with *** and ***: short\n"
     assert "hunter" not in err
-    assert json.loads(output.json({"a": ["hunter2hunter", {"b": "x hunter"}], "n": 1})) == {
-        "a": ["***", {"b": "x ***"}],
-        "n": 1,
-    }
+    output.as_json = True
+    output.answer("", {"a": ["hunter2hunter", {"b": "x hunter"}], "n": 1})
+    assert json.loads(capsys.readouterr().out) == {"a": ["***", {"b": "x ***"}], "n": 1}
 
 
 def test_quiet_keeps_the_answer_and_nothing_else_back(capsys):
@@ -61,6 +64,12 @@ def test_json_is_one_line_and_readable_as_it_is(capsys):
     Output(as_json=True).answer("unused", {"subject": "crypto.ü", "message": "two\nlines"})
     out, _ = capsys.readouterr()
     assert out == '{"subject": "crypto.ü", "message": "two\\nlines"}\n'
+
+
+def test_json_escapes_what_a_terminal_would_obey_as_json_has_it(capsys):
+    Output(as_json=True).answer("unused", {"a": "\u202e\x9b2J"})
+    out, _ = capsys.readouterr()
+    assert out == '{"a": "\\u202e\\u009b2J"}\n'
 
 
 def test_waiting_is_shown_in_a_pipe_only_if_asked_for(capsys):
@@ -83,8 +92,21 @@ def test_a_stream_that_was_closed_before_we_began_is_no_failure(stream, monkeypa
 # Lines.
 
 
+def report(outcome, status=0, settings=SETTINGS):
+    """The report of a publish that ended now."""
+    return Report(outcome, status, NOW, __version__, 12).with_settings(settings).with_trigger(TRIGGER)
+
+
+def receipt(**changes):
+    return report(changes.get("outcome", Outcome.PUBLISHED)).with_receipt(RECEIPT._replace(**changes))
+
+
+def failed(error, settings=SETTINGS):
+    return report(*verdict(error), settings).with_error(error)
+
+
 @pytest.mark.parametrize(
-    ("changes", "line"),
+    ("changes", "said"),
     [
         ({}, "published crypto.update for 2026-11-23T12:00:00Z in stream crypto-stats, sequence 7"),
         (
@@ -105,86 +127,86 @@ def test_a_stream_that_was_closed_before_we_began_is_no_failure(stream, monkeypa
     ],
     ids=["published", "retried", "duplicate", "superseded"],
 )
-def test_a_receipt_is_one_line(changes, line):
-    assert receipt_line(changed(**changes), TRIGGER) == line
-
-
-def changed(**changes):
-    fields = {
-        name: getattr(RECEIPT, name) for name in ("outcome", "stream", "seq", "guard", "server", "later", "attempts")
-    }
-    return Receipt(**{**fields, **changes})
+def test_a_publish_that_went_well_is_one_line(changes, said):
+    assert report_line(receipt(**changes)) == said
 
 
 def test_a_weaker_guard_is_told():
-    assert "no permission to read" in receipt_line(changed(guard="msg-id"), TRIGGER)
-    assert receipt_line(changed(guard="none"), TRIGGER).endswith("; forced")
+    assert "no permission to read" in report_line(receipt(guard="msg-id"))
+    assert report_line(receipt(guard="none")).endswith("; forced")
 
 
 def test_a_dry_run_tells_everything_that_would_be_sent_and_where_to():
     settings = load({}, "/dev/null", {"NATS_URL": "nats://worker:hunter2@a,nats://b:1"})
-    assert dry_run_line(TRIGGER, settings) == (
+    told = report(Outcome.DRY_RUN, 0, settings)._replace(servers=tuple(map(str, settings.servers)))
+    assert report_line(told) == (
         'dry run: would publish {"trigger":"update"} to crypto.update for 2026-11-23T12:00:00Z '
         "(msg id crypto.update:2026-11-23T12:00:00Z, stream crypto-stats, nats://a:4222, nats://b:1)"
     )
 
 
-def test_an_error_is_told_with_its_hint_and_several_problems_on_lines_of_their_own():
-    assert error_line(Unavailable("no answer", "is it up?")) == "no answer; is it up?"
-    assert error_line(Unavailable("no answer")) == "no answer"
-    assert error_line(ConfigError("one", "two")) == "one\ntwo"
+SLOT = "crypto.update for 2026-11-23T12:00:00Z"
 
 
-# The report.
+@pytest.mark.parametrize(
+    ("error", "stored", "delivered"),
+    [
+        *(
+            (kind("why", "do this"), f"why; do this; {SLOT} was not stored", f"why; do this; {SLOT} was not delivered")
+            for kind in (Unavailable, Rejected, BadPeer, Denied)
+        ),
+        (ConfigError("why"), f"why; {SLOT} was not stored", f"why; {SLOT} was not delivered"),
+        (NoAck("why"), f"why; {SLOT} may be stored", f"why; {SLOT} may have been delivered"),
+        (Interrupted(15, "why"), f"why; {SLOT} was not stored", f"why; {SLOT} was not delivered"),
+        (Interrupted(15, "why", perhaps=True), f"why; {SLOT} may be stored", f"why; {SLOT} may have been delivered"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_failed_publish_names_subject_and_slot_and_whether_it_is_stored(error, stored, delivered):
+    assert report_line(failed(error)) == stored
+    assert report_line(failed(error, CORE)) == delivered
 
-COMMON = {"outcome", "status", "elapsed_ms"}
+
+def test_a_failure_before_the_slot_is_known_is_told_with_its_hint_and_several_problems_on_lines_of_their_own():
+    def told(error):
+        return report_line(Report(*verdict(error), NOW, __version__, 12).with_error(error))
+
+    assert told(Unavailable("no answer", "is it up?")) == "no answer; is it up?"
+    assert told(Unavailable("no answer")) == "no answer"
+    assert told(ConfigError("one", "two")) == "one\ntwo"
+
+
+# The report as JSON.
+
+COMMON = {"outcome", "status", "time", "version", "elapsed_ms"}
 RUN = COMMON | {"delivery", "subject", "stream", "client_id", "msg_id", "scheduled_at"}
 
 
 @pytest.mark.parametrize(
-    ("known", "keys"),
+    ("told", "keys"),
     [
-        ({"outcome": Outcome.CONFIG, "status": 78, "error": ConfigError("x")}, COMMON | {"error"}),
-        ({"outcome": Outcome.DRY_RUN, "status": 0, "settings": SETTINGS, "trigger": TRIGGER}, RUN),
-        (
-            {
-                "outcome": Outcome.PUBLISHED,
-                "status": 0,
-                "settings": SETTINGS,
-                "trigger": TRIGGER,
-                "receipt": RECEIPT,
-                "attempts": 1,
-            },
-            RUN | {"seq", "guard", "attempts", "server"},
-        ),
-        (
-            {
-                "outcome": Outcome.UNKNOWN,
-                "status": 75,
-                "settings": SETTINGS,
-                "trigger": TRIGGER,
-                "error": NoAck("x"),
-                "attempts": 4,
-            },
-            RUN | {"attempts", "error"},
-        ),
+        (Report(Outcome.CONFIG, 78, NOW, __version__, 12).with_error(ConfigError("x")), COMMON | {"error"}),
+        (report(Outcome.DRY_RUN), RUN),
+        (receipt(), RUN | {"seq", "guard", "attempts", "server"}),
+        (failed(NoAck("x")), RUN | {"error"}),
+        (report(Outcome.PUBLISHED, 0, CORE), RUN - {"stream"}),
     ],
-    ids=["bad-settings", "dry-run", "published", "failed"],
+    ids=["bad-settings", "dry-run", "published", "failed", "core"],
 )
-def test_a_report_holds_the_keys_that_apply_and_no_others(known, keys):
-    data = report(**{"attempts": 0, "elapsed": 0.0124, **known})
+def test_a_report_holds_the_keys_that_apply_and_no_others(told, keys):
+    data = report_data(told)
     assert set(data) == keys
-    assert (data["outcome"], data["status"], data["elapsed_ms"]) == (str(known["outcome"]), known["status"], 12)
+    assert (data["outcome"], data["status"], data["elapsed_ms"]) == (str(told.outcome), told.status, 12)
     assert None not in data.values()
 
 
 def test_a_report_says_what_the_run_knew():
-    data = report(
-        outcome=Outcome.PUBLISHED, status=0, settings=SETTINGS, trigger=TRIGGER, receipt=RECEIPT, attempts=2, elapsed=1
-    )
-    assert data == {
+    assert report_data(receipt(attempts=2)) == {
         "outcome": "published",
         "status": 0,
+        "time": "2026-11-23T12:00:03Z",
+        "version": __version__,
+        "elapsed_ms": 12,
         "delivery": "jetstream",
         "subject": "crypto.update",
         "stream": "crypto-stats",
@@ -193,20 +215,26 @@ def test_a_report_says_what_the_run_knew():
         "scheduled_at": "2026-11-23T12:00:00Z",
         "guard": "compare-and-set",
         "attempts": 2,
-        "elapsed_ms": 1000,
         "server": "nats://h:4222",
         "client_id": "worker-server",
     }
 
 
 @pytest.mark.parametrize(
-    ("error", "data"),
+    ("error", "failure", "data"),
     [
-        (Unavailable("m", "h"), {"kind": "unavailable", "message": "m", "hint": "h"}),
-        (NoAck("m"), {"kind": "no-ack", "message": "m"}),
-        (KeyError("m"), {"kind": "KeyError", "message": "'m'"}),
+        (Unavailable("m", "h"), Failure("unavailable", "m", "h"), {"kind": "unavailable", "message": "m", "hint": "h"}),
+        (NoAck("m"), Failure("no-ack", "m", perhaps=True), {"kind": "no-ack", "message": "m", "perhaps": True}),
+        (KeyError("m"), Failure("KeyError", "'m'"), {"kind": "KeyError", "message": "'m'"}),
     ],
     ids=["with-hint", "without", "a-bug"],
 )
-def test_an_error_is_reported_by_kind_message_and_hint(error, data):
-    assert report(outcome=Outcome.BUG, status=70, error=error, attempts=0, elapsed=0)["error"] == data
+def test_an_error_is_reported_by_kind_message_and_hint(error, failure, data):
+    assert failed(error).error == failure
+    assert report_data(failed(error))["error"] == data
+
+
+def test_a_failure_that_counts_its_attempts_reports_them():
+    error = NoAck("m")
+    error.attempts = 4
+    assert report_data(failed(error))["attempts"] == 4

@@ -1,0 +1,151 @@
+"""Write to stdout, stderr or another descriptor for a limited time: perhaps nobody reads at the other end."""
+
+from __future__ import annotations
+
+import os
+import time
+from select import POLLOUT, poll
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from crypto_trigger import signals
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+# A wait for a reader always takes this long before it ends, in seconds, past the deadline and after a signal, too.
+LEAST = 0.3
+# How often a wait looks whether a signal came, in seconds.
+_GLANCE = 0.05
+
+
+class Writer:
+    """Writes to one of the process's text streams, or to None, which takes everything.
+
+    A stream without a descriptor (one that a test put in the place of stdout) is written to as it is.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self.stream = stream
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+        self._sending: _Sending | None = None
+        try:
+            self._descriptor = None if stream is None else stream.fileno()
+        except (AttributeError, OSError, ValueError):
+            self._descriptor = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person may look at it."""
+        return self.stream is not None and self.stream.isatty()
+
+    @property
+    def width(self) -> int | None:
+        """How many columns the terminal has; None where it is none."""
+        if self._descriptor is None or not self.is_terminal:
+            return None
+        try:
+            return os.get_terminal_size(self._descriptor).columns or 80
+        except OSError:
+            return 80
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an earlier text still waits for a reader."""
+        return self._sending is not None and self._sending.is_alive()
+
+    def takes(self, text: str) -> bool:
+        """Whether the stream's encoding has every character of `text`."""
+        try:
+            text.encode(self.encoding)
+        except UnicodeError:
+            return False
+        return True
+
+    def write(self, text: str, seconds: float) -> None:
+        """Write `text`, waiting at most `seconds` for a reader; a character that the encoding lacks is escaped.
+
+        Raises TimeoutError if a part is still to be written then, and goes on with it in the background: the next
+        text waits for it, and is dropped if that takes too long. Raises OSError or ValueError if the stream takes
+        nothing.
+        """
+        if self.stream is None:
+            return
+        data = text.encode(self.encoding, "backslashreplace")
+        if self._descriptor is None:
+            self.stream.write(data.decode(self.encoding))
+            self.stream.flush()
+            return
+        until = time.monotonic() + seconds
+        if self._sending is not None:
+            self._sending.wait(seconds)
+        self._sending = _Sending(self._descriptor, data)
+        self._sending.begin()
+        self._sending.wait(until - time.monotonic())
+        self._sending = None
+
+    def abandon(self) -> None:
+        """Send whatever is written from here on nowhere."""
+        if self._descriptor is not None:
+            try:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._descriptor)
+                os.close(nowhere)
+            except OSError:
+                pass  # no descriptor is left: nothing can be done, and the interpreter says nothing of it either
+        self.stream = None
+
+
+def send(descriptor: int, data: bytes, seconds: float) -> None:
+    """Write `data` to a descriptor, waiting at most `seconds` for a reader. Raises TimeoutError, or another OSError."""
+    sending = _Sending(descriptor, data)
+    sending.begin()
+    sending.wait(seconds)
+
+
+class _Sending(Thread):
+    """A write in a thread of its own, so that whoever waits for it can stop waiting.
+
+    O_NONBLOCK would not do: it belongs to the open file description, which other processes share (open(2)). Nor would
+    poll(2) alone: another process may fill the pipe before the write, and a terminal may take only a part of it.
+    """
+
+    def __init__(self, descriptor: int, data: bytes) -> None:
+        super().__init__(daemon=True)
+        self._descriptor = descriptor
+        self._data = data
+        self._error: OSError | None = None
+
+    def begin(self) -> None:
+        try:
+            self.start()
+        except RuntimeError:  # the system has no thread left for us
+            self.run()
+
+    def run(self) -> None:
+        left = memoryview(self._data)
+        try:
+            while left:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:  # another process set O_NONBLOCK
+                    ready = poll()
+                    ready.register(self._descriptor, POLLOUT)
+                    ready.poll()
+        except OSError as error:
+            self._error = error
+
+    def wait(self, seconds: float) -> None:
+        """Return once all is written. Raises TimeoutError after `seconds`, OSError if the write failed.
+
+        After a signal the wait ends after `LEAST` seconds.
+        """
+        began = time.monotonic()
+        while self.is_alive():
+            limit = min(seconds, LEAST) if signals.came() else seconds
+            left = began + limit - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("nobody reads it")
+            self.join(min(left, _GLANCE))
+        if self._error:
+            raise self._error
