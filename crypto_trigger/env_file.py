@@ -2,16 +2,15 @@
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text.
 
-import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from crypto_trigger.files import read_text
 from crypto_trigger.masking import shown_path
 
-_DEFAULT = ".env"
-# In characters: python-dotenv looks for the end of a value in a time that grows with the square of its blanks.
-_LONGEST_LINE = 4096
+# python-dotenv looks for the end of a value in a time that grows with the square of the blanks in it.
+_MOST_BLANKS = 256
 
 
 class Entry(NamedTuple):
@@ -28,26 +27,24 @@ class EnvFile(NamedTuple):
     problems: tuple[str, ...]
 
 
-def read(path: str | None, until: float) -> EnvFile:
+def read(path: str, until: float, *, asked_for: bool) -> EnvFile:
     """Return what the env file holds; of a name that comes twice, the last one.
 
-    `path` None means `.env` in the working directory, if there is one. `until` bounds the reading as `read_text` does.
+    `until` bounds the reading as `read_text` does. A file that was not asked for is the working directory's.
     """
-    if path is None:
-        # A directory of that name is somebody's virtual environment, not ours to complain about.
-        if not os.path.lexists(_DEFAULT) or Path(_DEFAULT).is_dir():
-            return EnvFile({}, ())
-        named = f"the env file '{_DEFAULT}' of the working directory"
-    else:
-        named = f"--env-file '{shown_path(path)}'"
+    # A directory of that name is somebody's virtual environment, not ours to complain about.
+    if not asked_for and Path(path).is_dir():
+        return EnvFile({}, ())
+    shown = shown_path(path)
+    named = f"--env-file '{shown}'" if asked_for else f"the env file '{shown}' of the working directory"
     try:
-        content = read_text(_DEFAULT if path is None else path, until)
+        content = read_text(path, until)
     except ValueError as error:
         return EnvFile({}, (f"{named} {error}",))
-    for number, line in enumerate(content.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        if len(line) > _LONGEST_LINE:
-            return EnvFile({}, (f"{named} cannot be read: line {number} is longer than {_LONGEST_LINE} characters",))
-    return _parse(content, shown_path(path or _DEFAULT))
+    if blanks := re.search(rf"[^\S\r\n]{{{_MOST_BLANKS + 1}}}", content):
+        line = len(re.findall("\r\n|\r|\n", content[: blanks.start()])) + 1
+        return EnvFile({}, (f"{named} cannot be read: line {line} has more than {_MOST_BLANKS} blanks in a row",))
+    return _parse(content, shown)
 
 
 def _parse(content: str, named: str) -> EnvFile:

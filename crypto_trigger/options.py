@@ -11,31 +11,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from crypto_trigger.setting import Group
-from crypto_trigger.table import SETTINGS
-
 if TYPE_CHECKING:
     from crypto_trigger.setting import Setting
 
+# As the groups of settings are called, of which nothing is loaded before a command is asked for.
+_MESSAGE, _OUTPUT = "Message", "Output"
 EnvFile = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="File of settings, NAME=value a line.  [default: .env, if there is one]"),
 ]
 Force = Annotated[
     bool,
-    typer.Option("--force", help="Publish even if the slot has its trigger.", rich_help_panel=Group.MESSAGE),
+    typer.Option("--force", help="Publish even if the slot has its trigger.", rich_help_panel=_MESSAGE),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check every setting and say what would be published. Connects to nothing.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=Group.OUTPUT)]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=_OUTPUT)]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Print no answer: the exit status tells.", rich_help_panel=Group.OUTPUT),
+    typer.Option("--quiet", "-q", help="Print no answer: the exit status tells.", rich_help_panel=_OUTPUT),
 ]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.", rich_help_panel=Group.OUTPUT)
-]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.", rich_help_panel=_OUTPUT)]
 Replicas = Annotated[
     int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster.  [default: 1 when it is created]")
 ]
@@ -58,6 +55,8 @@ class Command(typer.core.TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - of types private to Typer
         """Write a section for each group of options; those of no group come last."""
+        from crypto_trigger.setting import Group
+
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group}
         for option in self.get_params(ctx):
             if record := option.get_help_record(ctx):
@@ -77,6 +76,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
     if len(own) == len(signature.parameters):
         return command
+    from crypto_trigger.table import SETTINGS
+
     taken = [
         setting
         for setting in SETTINGS
@@ -97,6 +98,8 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameter(setting: "Setting") -> inspect.Parameter:
+    from crypto_trigger.table import SETTINGS
+
     default = setting.default or next((row.variable for row in SETTINGS if row.attribute == setting.default_of), None)
     known = f"env var: {setting.variable}"
     if default and not setting.is_switch:

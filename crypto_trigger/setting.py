@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple, TypeVar, overload
 
-from crypto_trigger import masking, values
+from crypto_trigger import values
 
 T = TypeVar("T")
 
@@ -113,6 +113,8 @@ class Source(NamedTuple):
         """The text as it may be shown: secrets and the credentials in URLs masked, control characters escaped."""
         if not self.raw:
             return ""
+        from crypto_trigger import masking
+
         if self.setting.secret:
             return masking.MASK
         if self.setting.parse is values.servers:

@@ -12,13 +12,15 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from crypto_trigger import agreement, contexts, env_file, files, masking, values
+from crypto_trigger import agreement, files, values
 from crypto_trigger.errors import ConfigError
 from crypto_trigger.setting import Layer, Setting, Source
 from crypto_trigger.table import SETTINGS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from crypto_trigger.env_file import Entry
 
 __all__ = ["SETTINGS", "Settings", "explain", "load"]
 
@@ -28,6 +30,7 @@ _PATIENCE = 5.0
 _LONGEST_VALUE = 8192
 _TEST_SWITCH = "CRYPTO_TRIGGER_TEST_ALL"  # the test suite's: neither a setting nor a typing error
 _MOST_WARNINGS = 10
+_ENV_FILE = ".env"
 _BY_ATTRIBUTE = {setting.attribute: setting for setting in SETTINGS}
 _CONTEXT_KEYS = {setting.context_key for setting in SETTINGS if setting.context_key}
 
@@ -86,14 +89,12 @@ class _Finder:
         self.broken: set[str] = set()
         self._flags = flags
         self._environ = environ
-        self._file: Mapping[str, env_file.Entry] = {}
+        self._file: Mapping[str, Entry] = {}
         self._context: Mapping[str, str] = {}
         self._context_origin = ""
         self._until = time.monotonic() + _PATIENCE
         self._bound_by_deadline(began)
-        self._file, problems = env_file.read(path, self._until)
-        self.problems += problems
-        self._bound_by_deadline(began)
+        self._read_env_file(path, began)
         self._read_context(self._find(_BY_ATTRIBUTE["context"]))
         self.sources = {setting.attribute: self._find(setting) for setting in SETTINGS}
         for setting in SETTINGS:
@@ -154,6 +155,15 @@ class _Finder:
             length = values.duration(self._find(_BY_ATTRIBUTE["give_up_after"]).raw or "")
             self._until = min(self._until, began + length.total_seconds())
 
+    def _read_env_file(self, path: str | None, began: float) -> None:
+        if path is None and not os.path.lexists(_ENV_FILE):
+            return
+        from crypto_trigger import env_file
+
+        self._file, problems = env_file.read(path or _ENV_FILE, self._until, asked_for=path is not None)
+        self.problems += problems
+        self._bound_by_deadline(began)
+
     def _wrong_as_default(self, setting: Setting, what: str) -> None:
         """Note that a value, right by itself, does not fit the setting it stands in for."""
         other = self.sources[setting.default_of or ""]
@@ -166,6 +176,8 @@ class _Finder:
             name = values.text(source.raw or "")
         except ValueError:
             return  # not set, or refused in its turn
+        from crypto_trigger import contexts, masking
+
         try:
             path = contexts.path_of(name, self._environ)
             self._context, problems = contexts.read(path, _CONTEXT_KEYS, self._until)
@@ -189,6 +201,8 @@ class _Finder:
         )
         for name in unknown[:_MOST_WARNINGS]:
             from difflib import get_close_matches
+
+            from crypto_trigger import masking
 
             # The names share their beginning, which alone makes none of them the one that was meant.
             close = get_close_matches(name, known, 1, cutoff=0.85)

@@ -61,7 +61,8 @@ def badly_certified(tmp_path):
     path = tmp_path / "tls.conf"
     path.write_text(f'tls {{ cert_file: "{pair.cert}", key_file: "{pair.key}" }}')
     with Server(arguments=("-c", str(path))) as server:
-        yield server.url
+        # Not tls://, which would ask TLS of the other servers of the list, too.
+        yield server.url.replace("tls://", "nats://")
 
 
 @contextmanager
@@ -210,7 +211,7 @@ def test_a_name_that_cannot_be_one_ends_at_once_and_is_named(host):
     ended = execute("publish", NATS_URL=f"nats://{host}:4222")
     assert ended.status == 78
     assert is_one_clean_line(ended.err)
-    assert f"NATS_URL: 'nats://{host}:4222' has no valid host name" in ended.err
+    assert f"NATS_URL 'nats://{host}:4222' (from the environment) has a host name that cannot be resolved" in ended.err
 
 
 @pytest.fixture(scope="module")

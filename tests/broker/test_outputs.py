@@ -260,6 +260,7 @@ def test_a_bug_ends_with_70_a_traceback_and_no_secret(run, ready, monkeypatch):
         raise ZeroDivisionError("with hunter2hunter2 in its text")
 
     monkeypatch.setattr(Trigger, "for_slot", broken)
+    monkeypatch.setenv("NATS_USER", "worker")
     monkeypatch.setenv("NATS_PASSWORD", "hunter2hunter2")
     result = run("publish", "--json")
     assert stored(ready.url, ready.stream) == []

@@ -36,19 +36,18 @@ def test_blanks_in_an_env_file_take_no_time():
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"], ids=["lf", "cr", "crlf"])
 @pytest.mark.parametrize("blank", [" ", "\t", "\x0b", "\u2028"], ids=ascii)
-def test_a_long_line_of_an_env_file_is_refused_by_its_number(blank, end):
-    content = f"# settings{end}NATS_TOKEN=x{blank * 5_000}y{end}"
+def test_many_blanks_in_a_line_of_an_env_file_are_refused_by_its_number(blank, end):
+    content = f"# settings{end}NATS_TOKEN=x{blank * 257}y{end}"
     Path("blanks.env").write_text(content, newline="")
     with within(2):
         (problem,) = problems_of(env_file="blanks.env")
-    assert problem == "--env-file 'blanks.env' cannot be read: line 2 is longer than 4096 characters"
+    assert problem == "--env-file 'blanks.env' cannot be read: line 2 has more than 256 blanks in a row"
 
 
 def test_the_worst_env_file_that_is_read_takes_no_longer_than_a_reading_may():
-    line = "NATS_TOKEN=x" + " " * 4_000 + "y\n"
-    Path("blanks.env").write_text(line * (65_000 // len(line)))
-    with within(5):
-        assert load({}, "blanks.env", {}).token == line[11:-1]
+    Path("blanks.env").write_text("NATS_TOKEN=t\nOTHER=x" + (" " * 256 + "y") * 240 + "\n")
+    with within(2):
+        assert load({}, "blanks.env", {}).token == "t"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_row_added_to_the_table_is_an_option_of_the_command(monkeypatch):
         attribute="color", variable="CRYPTO_TRIGGER_COLOR", parse=text, default="red", meaning="A color.",
         flag="--color", short=None, metavar="NAME", group=Group.OUTPUT, commands=("config",),
     )  # fmt: skip
-    monkeypatch.setattr(options, "SETTINGS", (*table.SETTINGS, row))
+    monkeypatch.setattr(table, "SETTINGS", (*table.SETTINGS, row))
     taken = {}
     command = options.with_settings(config_like(taken))
     assert list(command.__signature__.parameters)[-2:] == ["color", "own"]
