@@ -101,7 +101,8 @@ def test_a_server_that_refuses_the_credentials_is_named_beside_one_that_is_not_t
     assert ended.status in {69, 77}
     assert is_one_clean_line(ended.err)
     assert f"{absent}: connection refused" in ended.err
-    assert f"{server.url}: the server refuses" in ended.err
+    assert server.url in ended.err
+    assert "refuses" in ended.err
     assert "wrong" in ended.err
     assert "is the server running?" not in report["error"].get("hint", "")
 

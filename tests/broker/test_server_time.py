@@ -53,7 +53,7 @@ def test_the_first_run_of_a_stream_takes_at_most_one_round_trip_more(streamed):
 @pytest.mark.parametrize("moment", ["before the turn", "after the turn"])
 def test_the_slot_of_the_first_answer_is_kept_when_the_retry_comes_in_the_next_slot(moment, streamed):
     """The trigger is stored, its acknowledgement lost, and the connection ends when the next slot has begun, or not."""
-    slots = turning(3)
+    slots = turning(4)
     slot = slots.now()
     until = slots.turn + 0.2 if moment == "after the turn" else 0
     fault = HangsUpAt(until)
