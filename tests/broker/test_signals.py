@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,21 +36,24 @@ def start(*argv, **settings):
     return Process("publish", "--json", *argv, **{**SETTINGS, **settings})
 
 
-def interrupted(ended, signum, says):
+def interrupted(ended, signum, becomes):
     """What holds for every interrupted run."""
     assert ended.status == SIGNALS[signum]
-    assert is_one_clean_line(ended.err)
-    assert ended.err == f"crypto-trigger: interrupted {says}\n"
+    says(ended, signum, becomes)
     report = json.loads(ended.out)
     assert (report["outcome"], report["status"]) == ("interrupted", ended.status)
+    assert report["error"].get("perhaps", False) is (becomes == SENT)
 
 
-def not_sent(signum):
-    return f"by {signum.name}: the trigger was not sent"
+def says(ended, signum, becomes):
+    """The one line names the signal, the subject, the slot, and what became of the trigger."""
+    assert is_one_clean_line(ended.err)
+    assert ended.err.startswith(f"crypto-trigger: interrupted by {signum.name}")
+    assert re.search(rf"; crypto\.update for 20\S+:00Z {becomes}\n$", ended.err)
 
 
-def sent(signum):
-    return f"by {signum.name}: the trigger was sent, but not acknowledged: it may be stored"
+NOT_SENT = "was not stored"
+SENT = "may be stored"
 
 
 class Gate:
@@ -107,7 +111,7 @@ def test_a_signal_while_a_server_is_silent_ends_the_run_unsent(signum):
         server.talk()
         process.signal(signum)
         ended = process.end()
-    interrupted(ended, signum, not_sent(signum))
+    interrupted(ended, signum, NOT_SENT)
     assert ended.seconds < GRACE
 
 
@@ -121,7 +125,7 @@ def test_a_signal_while_the_stream_is_read_ends_the_run_unsent(signum):
         server.talk().wait_for(b"STREAM.MSG.GET")
         process.signal(signum)
         ended = process.end()
-    interrupted(ended, signum, not_sent(signum))
+    interrupted(ended, signum, NOT_SENT)
 
 
 def test_a_signal_in_the_wait_for_the_next_attempt_ends_it(signum):
@@ -131,7 +135,7 @@ def test_a_signal_in_the_wait_for_the_next_attempt_ends_it(signum):
     process.signal(signum)
     ended = process.end()
     assert ended.status == SIGNALS[signum]
-    assert ended.err == f"crypto-trigger: interrupted {not_sent(signum)}\n"
+    says(ended, signum, NOT_SENT)
 
 
 def test_a_signal_in_the_wait_after_a_doubtful_attempt_says_so(signum):
@@ -147,7 +151,7 @@ def test_a_signal_in_the_wait_after_a_doubtful_attempt_says_so(signum):
         ended = process.end()
         assert len(server.talks) == 1
     assert ended.status == SIGNALS[signum]
-    assert ended.err == f"crypto-trigger: interrupted {sent(signum)}\n"
+    says(ended, signum, SENT)
 
 
 @pytest.fixture
@@ -175,7 +179,7 @@ def test_no_answer_after_the_signal_leaves_a_doubt_and_says_so(signum, held_back
     process.signal(signum)
     ended = process.end()
     assert len(stored(place.url, place.stream)) == 1
-    interrupted(ended, signum, sent(signum))
+    interrupted(ended, signum, SENT)
     assert ended.seconds < GRACE + 1
     again = execute("publish", NATS_URL=place.url, **SETTINGS)
     assert len(stored(place.url, place.stream)) == 1
@@ -209,7 +213,7 @@ def test_a_connection_that_dies_after_the_signal_starts_no_new_attempt(signum):
         server.talk().close()
         ended = process.end()
         assert len(server.talks) == 1
-    interrupted(ended, signum, sent(signum))
+    interrupted(ended, signum, SENT)
 
 
 def test_a_signal_right_after_the_acknowledgement_changes_nothing(signum, place, tmp_path):
@@ -286,7 +290,7 @@ def test_pid_1_hears_signals_while_it_waits(signum, as_pid_1):
         server.talk()
         os.kill(child_of(process), signum)
         ended = process.end()
-    interrupted(ended, signum, not_sent(signum))
+    interrupted(ended, signum, NOT_SENT)
 
 
 def test_pid_1_waits_for_an_answer_already_due(signum, held_back, place, as_pid_1):

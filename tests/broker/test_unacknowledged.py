@@ -1,0 +1,138 @@
+"""75: what the line says of running again, which is true only of what guards the slot."""
+
+import json
+import re
+
+import pytest
+from support.clocks import roomy
+from support.lossy import LosesAcks, LosesPongs
+from support.processes import execute, is_one_clean_line
+from support.proxy import Proxy
+from support.streaming_double import StreamingDouble
+from support.streams import add_stream, stored
+from support.subscribers import Subscriber
+
+from crypto_trigger.server import Server
+
+SHORT = {
+    "CRYPTO_TRIGGER_TIMEOUT": "400ms",
+    "CRYPTO_TRIGGER_GIVE_UP_AFTER": "1500ms",
+    "CRYPTO_TRIGGER_BACKOFF_BASE": "50ms",
+    "CRYPTO_TRIGGER_BACKOFF_MAX": "100ms",
+}
+PERMISSIONS = """
+accounts {{
+  A {{ jetstream: enabled, users: [
+    {{ user: all, password: all }}
+    {{ user: some, password: pw, permissions: {{ publish: [{permitted}], subscribe: ["_INBOX.>"] }} }}
+  ] }}
+}}
+"""
+
+
+def publish(url, fault, *flags, userinfo=""):
+    """Run `publish` by way of a fault that no connection escapes."""
+    with Proxy(url) as proxy, proxy.route(fault, then=fault) as route:
+        through = route.url.replace("://", f"://{userinfo}")
+        ended = execute("publish", "--json", *flags, NATS_URL=through, **SHORT, **roomy().settings)
+    assert fault.struck
+    assert json.loads(ended.out)["status"] == ended.status
+    return ended
+
+
+def hint(ended):
+    return json.loads(ended.out)["error"]["hint"]
+
+
+@pytest.fixture
+def restricted(place, tmp_path):
+    """Makes a server on which a user may publish the subject and whatever else; its admin's place, and its URL."""
+    started = []
+
+    def start(*more, window=120):
+        permitted = ", ".join(f'"{subject}"' for subject in (place.subject, *more))
+        config = tmp_path / "server.conf"
+        config.write_text(PERMISSIONS.format(permitted=permitted))
+        server = Server(arguments=("-c", str(config)))
+        server.__enter__()
+        started.append(server)
+        admin = place._replace(url=server.url.replace("://", "://all:all@"))
+        add_stream(admin.url, place.stream, [place.subject], duplicate_window=window)
+        return admin, server.url
+
+    yield start
+    for server in started:
+        server.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(("window", "written"), [(120, "2m"), (1800, "30m")])
+def test_without_permission_to_read_the_line_names_the_duplicate_window(window, written, place, restricted):
+    admin, url = restricted(f"$JS.API.STREAM.INFO.{place.stream}", window=window)
+    ended = publish(url, LosesAcks(), userinfo="some:pw@")
+    assert len(stored(admin.url, place.stream)) == 1
+    assert ended.status == 75
+    assert f"within the stream's duplicate window ({written})" in hint(ended)
+    assert f"within the stream's duplicate window ({written})" in ended.err
+    assert "cannot double" in ended.err
+
+
+def test_without_permission_to_ask_for_the_window_the_line_has_no_number(place, restricted):
+    admin, url = restricted()
+    ended = publish(url, LosesAcks(), userinfo="some:pw@")
+    assert len(stored(admin.url, place.stream)) == 1
+    assert ended.status == 75
+    assert "within the stream's duplicate window" in hint(ended)
+    assert "duplicate window (" not in ended.err
+
+
+def test_with_permission_to_read_running_again_cannot_double(place):
+    add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
+    ended = publish(place.url, LosesAcks())
+    # The second attempt reads that the trigger is stored.
+    assert len(stored(place.url, place.stream)) == 1
+    assert ended.status == 0
+
+
+def test_with_permission_to_read_the_line_says_that_running_again_cannot_double(place):
+    add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
+    with Proxy(place.url) as proxy, proxy.route(LosesAcks()) as route:
+        # One connection, and no server after it.
+        ended = execute("publish", "--json", NATS_URL=route.url, **SHORT, **roomy().settings)
+    assert len(stored(place.url, place.stream)) == 1
+    assert ended.status == 75
+    assert "cannot double" in hint(ended)
+    assert "duplicate window" not in ended.err
+    again = execute("publish", "--json", **roomy().settings)
+    assert len(stored(place.url, place.stream)) == 1
+    assert (again.status, json.loads(again.out)["outcome"]) == (0, "duplicate")
+
+
+def test_core_may_double_and_says_so(place):
+    with Subscriber(place.url, place.subject) as subscriber:
+        ended = publish(place.url, LosesPongs(), "--delivery", "core")
+        assert len(subscriber.heard()) > 1
+    assert ended.status == 75
+    assert "cannot double" not in ended.err
+    assert re.search(r"\bmay\b.*\b(double|twice|again)\b", hint(ended))
+
+
+def test_streaming_may_double_and_says_so(place):
+    with StreamingDouble() as server:
+        server.loses += ["ack"] * 50
+        ended = execute(
+            "publish", "--json", "--delivery", "streaming", NATS_URL=server.url, **SHORT, **roomy().settings
+        )
+        assert server.count(place.subject) > 1
+    assert ended.status == 75
+    assert is_one_clean_line(ended.err)
+    assert "cannot double" not in ended.err
+    assert re.search(r"\bmay\b.*\b(double|twice|again)\b", hint(ended))
+
+
+def test_the_line_of_a_75_names_the_slot_that_may_be_stored(place, restricted):
+    _, url = restricted()
+    slot = roomy().now()
+    ended = publish(url, LosesAcks(), userinfo="some:pw@")
+    assert ended.status == 75
+    assert is_one_clean_line(ended.err)
+    assert f"{place.subject} for {slot} may be stored" in ended.err
