@@ -37,6 +37,9 @@ def in_force(settings: Settings, address: Address) -> str:  # noqa: PLR0911 - on
         return f"the token (from {_place(settings, 'token')})"
     if settings.user is not None:
         return f"the token (from {user}: a user without a password is a token)"
+    if settings.cert is not None:
+        source = settings.source("cert")
+        return f"the client certificate '{source.shown}' (from {source.place})"
     return NONE
 
 

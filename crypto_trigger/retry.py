@@ -8,6 +8,7 @@ nine found nobody, it may have been done, and only a later success can say other
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 GRACE = 2.0
 # With less time left, in seconds, no attempt begins: what is cut short after it was sent may or may not have arrived.
 _TOO_LATE = 0.1
+# What a run opens at once: three for the event loop, one each for a connection, a module and the name lookup.
+_DESCRIPTORS = 6
 
 
 class Limits(NamedTuple):
@@ -188,18 +191,19 @@ class Retry:
 def complete(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in an event loop of its own and return what it returns.
 
-    Raises what it raises, and Unavailable where there is no event loop to be had: a loop takes three descriptors.
+    Raises what it raises, and Unavailable where the process has too few file descriptors left to do it.
     """
-    with asyncio.Runner() as runner:
-        try:
-            runner.get_loop()
-        except OSError as error:
-            work.close()
-            reason = (error.strerror or str(error)).lower()
-            raise Unavailable(
-                f"no connection can be made: {reason}", "raise the limit with: ulimit -n", Fact.SYSTEM_ERROR
-            ) from error
-        return runner.run(work)
+    held: list[int] = []
+    try:
+        held += (os.open(os.devnull, os.O_RDONLY) for _ in range(_DESCRIPTORS))
+    except OSError as error:
+        work.close()
+        reason = os.strerror(error.errno or 0).lower()
+        raise Unavailable(f"no connection can be made: {reason}", "raise the limit with ulimit -n") from error
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+    return asyncio.run(work)
 
 
 def _waits(limits: Limits) -> Iterator[float]:

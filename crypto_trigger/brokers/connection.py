@@ -66,11 +66,11 @@ class Connection:
         return self._access.timeout + 1
 
     @property
-    def version(self) -> tuple[int, int] | None:
-        """The server's major and minor version, or None if what it says is no version."""
+    def version(self) -> tuple[int, int, int] | None:
+        """The server's major, minor and patch version, or None if what it says is no version."""
         said = self.client.connected_server_version
         try:
-            return said.major, said.minor
+            return said.major, said.minor, said.patch
         except (ValueError, TypeError):
             return None
 

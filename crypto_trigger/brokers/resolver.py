@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import socket
 import threading
@@ -13,8 +12,8 @@ from contextlib import suppress
 async def resolve(host: str, port: int, patience: float) -> list[str]:
     """Return the addresses of a name, each of which gets its own try; an address is its own.
 
-    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does or where no thread can be started, or
-    UnicodeError for no valid name.
+    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does, RuntimeError where no thread can be started,
+    or UnicodeError for no valid name.
     """
     try:
         ipaddress.ip_address(host.partition("%")[0])
@@ -54,8 +53,5 @@ def _look_up(host: str, port: int) -> asyncio.Future[list[str]]:
         with suppress(RuntimeError):  # the loop is gone: the run has ended without this answer
             loop.call_soon_threadsafe(settle, addresses, failure)
 
-    try:
-        threading.Thread(target=work, daemon=True).start()
-    except RuntimeError as error:
-        raise OSError(errno.EAGAIN, str(error)) from error
+    threading.Thread(target=work, daemon=True).start()
     return answer

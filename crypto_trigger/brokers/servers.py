@@ -101,6 +101,12 @@ class Servers:
             raise Unavailable(
                 f"{server}: the host name was not resolved within the timeout", fact=Fact.NAME_NOT_FOUND
             ) from None
+        except RuntimeError as error:
+            raise Unavailable(
+                f"{server}: the host name cannot be looked up: {error}",
+                "raise the limit of processes, or give the server's address",
+                Fact.NAME_NOT_FOUND,
+            ) from error
         except OSError as error:
             explained = explain(error, Phase.CONNECT, str(server), {**names(), "subject": ""})
             if explained is error:

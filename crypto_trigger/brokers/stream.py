@@ -84,8 +84,8 @@ class Stream:
         version = connection.version
         if version and version < LEAST_VERSION:
             raise Unusable(
-                f"{connection.server}: this is nats-server {version[0]}.{version[1]}; one trigger per slot needs "
-                f"{LEAST_VERSION[0]}.{LEAST_VERSION[1]} or later",
+                f"{connection.server}: this is nats-server {_dotted(version)}; one trigger per slot needs "
+                f"{_dotted(LEAST_VERSION)} or later",
                 "update the server, or set CRYPTO_TRIGGER_DELIVERY=core",
                 Fact.SERVER_TOO_OLD,
             )
@@ -244,6 +244,10 @@ class Stream:
             f"stream {self._name}",
             Fact.NO_STREAM,
         )
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _sequence(said: str) -> int | None:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 from support.answers import jetstream
 from support.clocks import roomy
+from support.ports import free_port
 from support.processes import execute, is_one_clean_line
-from support.scripted import Scripted, free_port
+from support.scripted import Scripted
 from support.streams import client
 
 from crypto_trigger.server import Server

@@ -7,8 +7,8 @@ import signal
 import pytest
 from support.certificates import Authority
 from support.clocks import roomy
+from support.ports import free_port
 from support.processes import Process, execute, is_one_clean_line
-from support.scripted import free_port
 from support.streaming_double import StreamingDouble
 from support.streams import add_stream, client, stored
 

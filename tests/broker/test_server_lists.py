@@ -3,8 +3,9 @@
 import json
 
 import pytest
+from support.ports import free_port
 from support.processes import execute, is_one_clean_line
-from support.scripted import Scripted, free_port, full_backlog, info
+from support.scripted import Scripted, full_backlog, info
 from support.streams import add_stream, stored
 
 from crypto_trigger.server import Server
