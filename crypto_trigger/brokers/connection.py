@@ -70,9 +70,11 @@ class Connection:
         """The server's major, minor and patch version, or None if what it says is no version."""
         said = self.client.connected_server_version
         try:
-            return said.major, said.minor, said.patch
+            version = said.major, said.minor, said.patch
         except (ValueError, TypeError):
             return None
+        # nats-py's word for a server that says nothing.
+        return None if version == (0, 0, 0) else version
 
     async def request(self, subject: str, payload: bytes, phase: Phase) -> Msg:
         """Return the answer to a request. Raises a BrokerError."""

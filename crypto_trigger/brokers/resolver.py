@@ -12,8 +12,8 @@ from contextlib import suppress
 async def resolve(host: str, port: int, patience: float) -> list[str]:
     """Return the addresses of a name, each of which gets its own try; an address is its own.
 
-    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does, RuntimeError where no thread can be started,
-    or UnicodeError for no valid name.
+    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does, UnicodeError for no valid name, or
+    RuntimeError where no thread can be started.
     """
     try:
         ipaddress.ip_address(host.partition("%")[0])

@@ -87,7 +87,9 @@ class Servers:
             "stream": settings.stream,
             "cluster": settings.cluster_id,
             "who": who if known else "a client without credentials",
-            "check": "check them" if known else f"set {', '.join(_CREDENTIALS[:-1])} or {_CREDENTIALS[-1]}",
+            "check": "check these credentials"
+            if known
+            else f"set {', '.join(_CREDENTIALS[:-1])} or {_CREDENTIALS[-1]}",
             "setup": command_line(settings, "setup"),
         }
 
@@ -115,12 +117,13 @@ class Servers:
 
 
 def _verdict(failures: list[BrokerError]) -> BrokerError:
-    """Return the error that speaks for all servers: every message, and every hint of those that say what to do."""
+    """Return the error that speaks for all servers: every message, and what to do about those that do not pass."""
     chosen = next((failure for failure in failures if failure.retryable), failures[0])
     messages = dict.fromkeys(failure.message for failure in failures)
     if len(messages) == 1:
         return chosen
-    hints = dict.fromkeys(failure.hint for failure in failures if failure.hint)
+    final = [failure for failure in failures if not failure.retryable]
+    hints = dict.fromkeys(failure.hint for failure in final or failures if failure.hint)
     return chosen.reworded("; ".join(messages), "; ".join(hints))
 
 

@@ -181,7 +181,7 @@ def test_77_names_the_credential_in_force_and_where_it_came_from(
 def test_77_without_any_credentials_says_that_there_are_none(configured):
     ended, _, _ = publish(NATS_URL=configured(USERS))
     assert ended.status == 77
-    assert "no credentials" in ended.err
+    assert "without credentials" in ended.err
 
 
 def test_77_names_what_an_env_file_sets(configured, tmp_path):

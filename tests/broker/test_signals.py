@@ -49,7 +49,7 @@ def says(ended, signum, becomes):
     """The one line names the signal, the subject, the slot, and what became of the trigger."""
     assert is_one_clean_line(ended.err)
     assert ended.err.startswith(f"crypto-trigger: interrupted by {signum.name}")
-    assert re.search(rf"; crypto\.update for 20\S+:00Z {becomes}\n$", ended.err)
+    assert re.search(rf"; \S+\.update for 20\S+:00Z {becomes}\n$", ended.err)
 
 
 NOT_SENT = "was not stored"
@@ -197,7 +197,7 @@ def test_a_second_signal_ends_at_once(signum, held_back, place):
     ended = process.end()
     assert len(stored(place.url, place.stream)) == 1
     assert ended.status in SIGNALS.values()
-    assert "sent, but not acknowledged" in ended.err
+    assert "may be stored" in ended.err
     assert is_one_clean_line(ended.err)
     assert ended.seconds < GRACE
 

@@ -46,7 +46,7 @@ SHOWN = {
     "stream": "*the stream*",
     "cluster": "*the cluster*",
     "who": "*the credentials and where they came from*",
-    "check": "check them",
+    "check": "check these credentials",
     "setup": "crypto-trigger setup",
 }
 
