@@ -30,11 +30,12 @@ accounts {{
 """
 
 
-def publish(url, fault, *flags, userinfo=""):
+def publish(url, fault, *flags, userinfo="", slots=None):
     """Run `publish` by way of a fault that no connection escapes."""
+    slots = slots or roomy()
     with Proxy(url) as proxy, proxy.route(fault, then=fault) as route:
         through = route.url.replace("://", f"://{userinfo}")
-        ended = execute("publish", "--json", *flags, NATS_URL=through, **SHORT, **roomy().settings)
+        ended = execute("publish", "--json", *flags, NATS_URL=through, **SHORT, **slots.settings)
     assert fault.struck
     assert json.loads(ended.out)["status"] == ended.status
     return ended
@@ -94,15 +95,16 @@ def test_with_permission_to_read_running_again_cannot_double(place):
 
 
 def test_with_permission_to_read_the_line_says_that_running_again_cannot_double(place):
+    slots = roomy()
     add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
     with Proxy(place.url) as proxy, proxy.route(LosesAcks()) as route:
         # One connection, and no server after it.
-        ended = execute("publish", "--json", NATS_URL=route.url, **SHORT, **roomy().settings)
+        ended = execute("publish", "--json", NATS_URL=route.url, **SHORT, **slots.settings)
     assert len(stored(place.url, place.stream)) == 1
     assert ended.status == 75
     assert "cannot double" in hint(ended)
     assert "duplicate window" not in ended.err
-    again = execute("publish", "--json", **roomy().settings)
+    again = execute("publish", "--json", **slots.settings)
     assert len(stored(place.url, place.stream)) == 1
     assert (again.status, json.loads(again.out)["outcome"]) == (0, "duplicate")
 
@@ -131,8 +133,9 @@ def test_streaming_may_double_and_says_so(place):
 
 def test_the_line_of_a_75_names_the_slot_that_may_be_stored(place, restricted):
     _, url = restricted()
-    slot = roomy().now()
-    ended = publish(url, LosesAcks(), userinfo="some:pw@")
+    slots = roomy()
+    slot = slots.now()
+    ended = publish(url, LosesAcks(), userinfo="some:pw@", slots=slots)
     assert ended.status == 75
     assert is_one_clean_line(ended.err)
     assert f"{place.subject} for {slot} may be stored" in ended.err
