@@ -19,7 +19,14 @@ KINDS = {"double": StreamingDouble, "real": StreamingServer}
 @pytest.fixture
 def trial(request, run, monkeypatch):
     """Publish through a fault, and hold the status against what the channel holds."""
-    settings = {"DELIVERY": "streaming", "SUBJECT": "a.b", "TIMEOUT": "2s", "BACKOFF_BASE": "1ms", "BACKOFF_MAX": "1ms"}
+    # What ends a run is the fault, never the time.
+    settings = {
+        "DELIVERY": "streaming",
+        "SUBJECT": "a.b",
+        "TIMEOUT": "20s",
+        "BACKOFF_BASE": "1ms",
+        "BACKOFF_MAX": "1ms",
+    }
     for name, value in settings.items():
         monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
     # A run that is cut comes to a server that refuses it, and so ends at once and not by its deadline.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple
 
@@ -25,10 +27,22 @@ def each_byte(cut_after, trial, part):
     `trial` returns the status of its run. Nothing cuts the last one, which must end 0.
     """
     statuses = []
-    for after in count(part, _PARTS):
-        cut = cut_after(after)
-        statuses.append(trial(cut))
-        if not cut.struck:
-            assert statuses[-1] == 0, "an exchange that nothing cut"
-            return Sweep(after, statuses)
+    with _collector_at_rest():
+        for after in count(part, _PARTS):
+            cut = cut_after(after)
+            statuses.append(trial(cut))
+            if not cut.struck:
+                assert statuses[-1] == 0, "an exchange that nothing cut"
+                return Sweep(after, statuses)
     raise AssertionError
+
+
+@contextmanager
+def _collector_at_rest():
+    """Collect garbage once at the end: the program itself runs without a collector, and pytest's heap is large."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.collect()
