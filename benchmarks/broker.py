@@ -1,16 +1,13 @@
-"""The server the benchmarks run against, a raw client to prepare and check its streams, and a link with delay to it."""
+"""The server the benchmarks run against, and a raw client to prepare and check its streams."""
 
 from __future__ import annotations
 
 import json
-import os
-import queue
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -104,11 +101,13 @@ class Client:
         """Return how many messages a stream holds."""
         return int(self.request(f"$JS.API.STREAM.INFO.{stream}")["state"]["messages"])
 
-    def load(self, subject: str, count: int, payload: bytes = b'{"trigger":"update"}') -> None:
-        """Store many messages, in batches whose last one is acknowledged, so that the server is never swamped."""
-        message = b"%d\r\n%s\r\n" % (len(payload), payload)
+    def load(self, subject: str, count: int, header: str) -> None:
+        """Store many triggers with that header. The last of each batch is acknowledged, so that the server keeps up."""
+        headers = f"NATS/1.0\r\n{header}\r\n\r\n".encode()
+        whole = headers + b'{"trigger":"update"}'
+        message = b"%d %d\r\n%s\r\n" % (len(headers), len(whole), whole)
         plain, acknowledged = (
-            b"PUB %s %s" % (s, message) for s in (subject.encode(), subject.encode() + b" _INBOX.admin")
+            b"HPUB %s %s" % (s, message) for s in (subject.encode(), subject.encode() + b" _INBOX.admin")
         )
         while count:
             batch = min(count, _BATCH)
@@ -117,86 +116,7 @@ class Client:
             count -= batch
 
 
-class Link:
-    """A way to the broker that takes `delay` seconds there and back, as TCP over a long line would.
-
-    A user-space model: the handshake's round trip and a half passes before the server is dialled, and every byte
-    takes half a round trip in its direction. `trips` counts round trips: one for each handshake, and one for each time
-    the server speaks after the client has, or first.
-    """
-
-    def __init__(self, port: int, delay: float) -> None:
-        self._port = port
-        self._half = delay / 2
-        self.trips = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):  # closed: the end
-            while True:
-                near, _ = self._listener.accept()
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
-        self.trips += 1
-        time.sleep(3 * self._half)
-        spoke = [near]
-        far = socket.create_connection(("127.0.0.1", self._port))
-        for one, other in ((near, far), (far, near)):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            line: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-            threading.Thread(target=self._read, args=(one, line, spoke, near), daemon=True).start()
-            threading.Thread(target=self._write, args=(other, line), daemon=True).start()
-
-    def _read(
-        self,
-        source: socket.socket,
-        line: queue.SimpleQueue[tuple[float, bytes]],
-        spoke: list[socket.socket],
-        client: socket.socket,
-    ) -> None:
-        data = b"-"
-        while data:
-            try:
-                data = source.recv(65536)
-            except OSError:
-                data = b""
-            if data and source is not spoke[0]:
-                spoke[0] = source
-                self.trips += source is not client
-            line.put((time.monotonic() + self._half, data))
-
-    def _write(self, sink: socket.socket, line: queue.SimpleQueue[tuple[float, bytes]]) -> None:
-        with suppress(OSError):  # the other side has gone
-            while True:
-                due, data = line.get()
-                time.sleep(max(0.0, due - time.monotonic()))
-                if not data:
-                    sink.shutdown(socket.SHUT_WR)
-                    return
-                sink.sendall(data)
-
-
 def free_port() -> int:
     """Return a loopback port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def available_memory() -> float:
-    """Return the machine's available memory, in MB."""
-    with Path("/proc/meminfo").open() as lines:
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("MemAvailable"))
-
-
-def load_average() -> str:
-    """Return the machine's load averages."""
-    return " ".join(f"{load:.2f}" for load in os.getloadavg())

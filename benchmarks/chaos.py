@@ -37,6 +37,7 @@ from support.streams import Message, stored
 from crypto_trigger.server import program
 
 EVERY = timedelta(minutes=15)
+# Slots of the past, one after the other: a slot that has not begun is refused.
 BEGIN = datetime(2020, 1, 1, tzinfo=UTC)
 # CRYPTO_TRIGGER_TIMEOUT, and CRYPTO_TRIGGER_GIVE_UP_AFTER: from impatient to patient.
 LIMITS = (("300ms", "1s"), ("500ms", "3s"), ("2s", "20s"))

@@ -13,8 +13,13 @@ PEERS = Path(__file__).resolve().parent / "peers"
 # Libraries of the naive script's own; compiled ones fit one version of Python only.
 SITE = PEERS / "site" / str(sys.implementation.cache_tag)
 _INSTALL = "sh benchmarks/peers/install.sh"
+# Slots of the past, one after the other: a slot that has not begun is refused, and a trigger of a later slot in the
+# stream makes those before it superfluous.
 _FIRST_SLOT = datetime(2020, 1, 1, tzinfo=UTC)
 _SLOT = timedelta(minutes=15)
+_RFC_3339 = "%Y-%m-%dT%H:%M:%SZ"
+# The header of a trigger of the slot before them all.
+OLDER = f"ce-time: {_FIRST_SLOT - _SLOT:{_RFC_3339}}"
 
 
 class Variant(NamedTuple):
@@ -28,8 +33,8 @@ class Variant(NamedTuple):
     python: bool = False
 
     def argv(self, serial: int, subject: str) -> list[str]:
-        """Return the command of the `serial`-th run, which has a slot (a msg id) that no run before it had."""
-        slot = (_FIRST_SLOT + serial * _SLOT).strftime("%Y-%m-%dT%H:%M:%SZ")
+        """Return the command of the `serial`-th run, whose slot is later than those of all runs before it."""
+        slot = f"{_FIRST_SLOT + serial * _SLOT:{_RFC_3339}}"
         values = {"slot": slot, "subject": subject, "id": f"{subject}-{serial}"}
         return [part.format(**values) for part in self.command]
 
@@ -98,8 +103,3 @@ def payload_variant(size: int) -> Variant:
 
 def _python(name: str, meaning: str, script: str) -> Variant:
     return Variant(name, meaning, (sys.executable, str(PEERS / script)), python=True)
-
-
-def next_hour() -> int:
-    """Return the run whose slot is an hour ahead: later than any message that is stored now, whoever stored it."""
-    return (datetime.now(UTC) - _FIRST_SLOT) // _SLOT + 4

@@ -70,7 +70,7 @@ def test_every_option_that_readme_names_is_one(run):
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     helps = "".join(run(*command, "--help").out for command in [(), *zip(commands(run), strict=True)])
     known = set(re.findall(r"--[a-z][a-z-]+", helps))
-    others = {"--check"}  # ruff's
+    others = {"--check", "--no-deps", "--require-hashes", "--upgrade"}  # of ruff, pip and uv
     assert named - others <= known
 
 
