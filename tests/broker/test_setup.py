@@ -223,8 +223,10 @@ def test_without_jetstream_setup_ends_with_78_and_says_how_to_have_it(run, monke
     assert is_one_clean_line(result.err)
 
 
-def test_without_a_server_setup_tries_until_the_deadline_and_ends_with_69(run):
-    result = run("setup", "--server", "nats://127.0.0.1:1", "--give-up-after", "300ms", "-v")
+def test_without_a_server_setup_tries_until_the_deadline_and_ends_with_69(run, monkeypatch):
+    monkeypatch.setenv("CRYPTO_TRIGGER_BACKOFF_BASE", "20ms")
+    monkeypatch.setenv("CRYPTO_TRIGGER_BACKOFF_MAX", "20ms")
+    result = run("setup", "--server", "nats://127.0.0.1:1", "--give-up-after", "500ms", "-v")
     assert result.status == 69
     assert result.out == ""
     *waits, last = result.err.splitlines()

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import pytest
 from support.locks import alone
-from support.processes import Ended
-from support.shell import ROOT, do
+from support.shell import ROOT, Ended, do
 
 # Building and installing ask a package index.
 _PATIENCE = 300

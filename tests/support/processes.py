@@ -14,7 +14,7 @@ PROGRAM = (sys.executable, "-m", "crypto_trigger")
 HANGS = 30.0
 
 
-class Ended(NamedTuple):
+class Timed(NamedTuple):
     """How a process ended, and how many seconds after its first signal, or after its start if it got none."""
 
     status: int
@@ -55,7 +55,7 @@ class Process:
         left = _group_exists(self.popen.pid)
         self.kill()
         assert not left, "a process of the program's is left running"
-        return Ended(self.popen.returncode, out, err, seconds)
+        return Timed(self.popen.returncode, out, err, seconds)
 
     def kill(self):
         """End whatever is left of the process's own group."""

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
+from typing import NamedTuple
 
-from support.processes import HANGS, Ended
+from support.processes import HANGS
 
 ROOT = Path(__file__).parents[2]
 
 
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
 def do(*command, timeout=HANGS, **options):
     """Run a command; how it ended."""
-    begun = time.monotonic()
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, timeout=timeout, check=False, **options
     )
-    return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
+    return Ended(done.returncode, done.stdout, done.stderr)
