@@ -58,6 +58,7 @@ class Connection:
         self._waiting: set[asyncio.Future[None]] = set()
         self._collected: list[Exception] = []
         self._closed = False
+        self._descriptor = -1
         self.leaving = False
 
     @property
@@ -155,6 +156,7 @@ class Connection:
         except Exception as error:
             self._raise_explained(self._cause(error), Phase.CONNECT)
             raise
+        self._descriptor = self._socket_descriptor()
         # nats-py returns as if connected when anything but PONG or -ERR answers its CONNECT (nats.py#975).
         if not self.client.is_connected:
             self._raise_explained(self._lost(), Phase.CONNECT)
@@ -172,6 +174,18 @@ class Connection:
         with suppress(Exception):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.client.close()
+        if self._descriptor >= 0:
+            # asyncio's writelines() on a connection that was lost in the same turn of the loop leaves the descriptor
+            # registered for writing (cpython#136234). The next connection gets the same number, and the loop would
+            # never be told that it is made: the attempt would time out.
+            with suppress(RuntimeError):  # a live connection has the number
+                asyncio.get_running_loop().remove_writer(self._descriptor)
+
+    def _socket_descriptor(self) -> int:
+        """Return the number of the connection's descriptor, -1 if it is closed already."""
+        writer = getattr(self.client._transport, "_bare_io_writer", None)  # noqa: SLF001 - nats-py shows it nowhere else
+        found: int = writer.get_extra_info("socket").fileno() if writer else -1
+        return found
 
     @property
     def _greeting(self) -> Mapping[str, Any]:

@@ -128,3 +128,12 @@ def test_a_refused_subject_is_recognised_however_the_server_quotes_it(delivery, 
     assert is_one_clean_line(ended.err)
     assert "no permission to publish" in ended.err
     assert time.monotonic() - since < 5
+
+
+def test_a_credential_longer_than_the_server_s_control_line_is_refused_at_once(place):
+    """The server counts CONNECT as a control line (4 KiB unless it is configured otherwise)."""
+    ended = execute("publish", "--json", NATS_URL=place.url, NATS_TOKEN="x" * 6000, **SURE)
+    assert (ended.status, json.loads(ended.out)["attempts"]) == (78, 1)
+    assert is_one_clean_line(ended.err)
+    assert "max_control_line" in ended.err
+    assert "xxx" not in ended.err
