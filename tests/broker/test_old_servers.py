@@ -158,4 +158,4 @@ def test_on_2_9_the_clock_of_the_host_decides_and_verbose_says_so(place):
         assert stored(server.url, place.stream)[0].headers["ce-time"] == slot
     assert (quiet.status, quiet.err) == (0, "")
     assert verbose.status == 0
-    assert [line for line in verbose.err.splitlines() if "clock" in line and "server" in line]
+    assert [line for line in verbose.err.splitlines() if "clock" in line and "host" in line]

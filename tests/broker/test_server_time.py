@@ -117,7 +117,7 @@ def test_without_permission_to_ask_for_the_time_the_clock_of_the_host_decides_an
     assert slots_of(admin) == [before]
     assert (quiet.status, quiet.err) == (0, "")
     assert verbose.status == 0
-    assert [line for line in verbose.err.splitlines() if "clock" in line and "server" in line]
+    assert [line for line in verbose.err.splitlines() if "clock" in line and "host" in line]
 
 
 def test_what_such_a_run_stores_counts_for_the_slot_it_was_stored_in(restricted):
