@@ -72,6 +72,7 @@ class Fact(StrEnum):
     NO_ANSWER = "no-answer"
     CONNECTION_LOST = "connection-lost"
     NOT_NATS = "not-nats"
+    GREETING_UNREAD = "greeting-unread"
     WRONG_PORT = "wrong-port"
     TLS_REQUIRED = "tls-required"
     TLS_NOT_OFFERED = "tls-not-offered"
@@ -185,8 +186,11 @@ class BrokerError(TriggerError):
     """The server, or the way to it, failed. `retryable` says whether another attempt may go better.
 
     `fact` is what happened, for callers that act on it; `said` is the text of the server or of the library, if any;
-    `code` is the `err_code` of a JetStream answer, or 0.
+    `code` is the `err_code` of a JetStream answer, or 0. `cut_short` tells that the deadline left it less time than the
+    timeout: an error that came before may say more.
     """
+
+    cut_short: bool = False
 
     retryable: ClassVar[bool] = False
 

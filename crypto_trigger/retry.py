@@ -86,8 +86,9 @@ class Attempt:
 class GaveUp(Exception):
     """All attempts failed, or there was no time for more.
 
-    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known;
-    `signum` is the signal that ended it, or 0; `limit` is the deadline in seconds.
+    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known (of one
+    that the deadline cut short only if there is no other); `signum` is the signal that ended it, or 0; `limit` is the
+    deadline in seconds.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class Retry:
                 async with asyncio.timeout(self._limits.left) as self._timeout:
                     return await self._try(work)
             except (TimeoutError, BrokerError) as error:
-                if self._attempt.sent:
+                if self._attempt.sent and not self._unknown:
                     self._unknown = NoAck("it was sent and nobody acknowledged it in time", fact=Fact.NOT_ACKNOWLEDGED)
                 end = GaveUp(self.attempts, self._last, self._unknown, self._signum, self._limits.give_up_after)
                 raise end from error
@@ -163,8 +164,9 @@ class Retry:
             try:
                 return await work(self._attempt)
             except BrokerError as error:
-                self._last = error
-                if error.perhaps:
+                if not (error.cut_short and self._last):
+                    self._last = error
+                if error.perhaps and not (error.cut_short and self._unknown):
                     self._unknown = error
                 self._attempt.sent = False
                 if self._signum or not error.retryable or self._left() < _TOO_LATE:

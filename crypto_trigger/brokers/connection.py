@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nats.errors
 from nats.aio.client import Client
 
-from crypto_trigger.brokers.fault_table import ConnectionLost, Phase, Violation
+from crypto_trigger.brokers.fault_table import ConnectionLost, CutShort, Phase, Violation
 from crypto_trigger.brokers.faults import explain
 from crypto_trigger.errors import BadPeer, BrokerError, Denied, Fact
 
@@ -101,7 +101,8 @@ class Connection:
     async def _race(self, task: asyncio.Task[T], subject: str) -> T:
         """Return the task's result, or raise the fault that comes before it: a timeout, a violation, the end."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + min(self._access.timeout, self._attempt.share())
+        patience = min(self._access.timeout, self._attempt.share())
+        deadline = loop.time() + patience
         seen = len(self._faults)
         news: asyncio.Future[None] = loop.create_future()
         try:
@@ -119,7 +120,7 @@ class Connection:
                 if self._closed or self.client.is_closed:
                     raise self._lost()
                 if loop.time() >= deadline:
-                    raise TimeoutError
+                    raise TimeoutError if patience == self._access.timeout else CutShort
                 if news.done():
                     self._waiting.discard(news)
                     news = loop.create_future()
@@ -154,7 +155,10 @@ class Connection:
             async with asyncio.timeout(patience):
                 await self.client.connect(**self._options(address))
         except Exception as error:
-            self._raise_explained(self._cause(error), Phase.CONNECT)
+            cause = self._cause(error)
+            if type(cause) is TimeoutError and patience < self._access.timeout:
+                cause = CutShort()
+            self._raise_explained(cause, Phase.CONNECT)
             raise
         self._descriptor = self._socket_descriptor()
         # nats-py returns as if connected when anything but PONG or -ERR answers its CONNECT (nats.py#975).

@@ -35,6 +35,10 @@ class ConnectionLost(Exception):
     """The connection ended during a request; the text is what the server said before, if anything."""
 
 
+class CutShort(TimeoutError):
+    """No answer came in the time there was, which the deadline made shorter than the timeout that is set."""
+
+
 class Violation(Exception):
     """The server refused a subject of ours: the text is the server's."""
 
@@ -157,12 +161,13 @@ RULES = (
         "the server requires TLS",
         "write tls:// in NATS_URL",
     ),
+    # A greeting that was cut off, or none: the two look the same here (`greeting.look_closer`).
     Rule(
         Phase.CONNECT,
-        (nats.errors.Error,),
-        ("json parse error",),
+        (nats.errors.Error, ValueError),
+        ("json parse error", "empty response", "not enough values to unpack", "chunk"),
         BadPeer,
-        Fact.NOT_NATS,
+        Fact.GREETING_UNREAD,
         "it does not greet like a NATS server",
         _PORT,
     ),

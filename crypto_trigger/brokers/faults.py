@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import nats.js.errors
 
-from crypto_trigger.brokers.fault_table import RULES, Phase
+from crypto_trigger.brokers.fault_table import RULES, CutShort, Phase
 from crypto_trigger.brokers.jetstream_errors import API_RULES
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, NoAck, Rejected, Unavailable
 from crypto_trigger.masking import escaped
@@ -45,7 +45,9 @@ def explain(error: Exception, phase: Phase, where: str, names: Mapping[str, str]
             says = rule.says.format_map(names) or said
             if says.endswith(": "):
                 says = says + said if text else says.removesuffix(": ")
-            return rule.error(f"{where}: {says}", rule.hint.format_map(names), rule.fact, said)
+            explained = rule.error(f"{where}: {says}", rule.hint.format_map(names), rule.fact, said)
+            explained.cut_short = isinstance(error, CutShort)
+            return explained
     return error
 
 

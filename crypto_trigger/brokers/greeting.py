@@ -6,8 +6,6 @@ import asyncio
 import json
 from contextlib import suppress
 
-import nats.errors
-
 from crypto_trigger.errors import BadPeer, BrokerError, Fact, Unavailable
 
 # nats-py's limit, and far above what servers send.
@@ -19,12 +17,7 @@ async def look_closer(error: BrokerError, where: str, address: str, port: int, p
 
     nats-py raises the same for both. `where` names the server, `patience` is in seconds.
     """
-    cause = error.__cause__
-    unread = isinstance(cause, nats.errors.Error) and any(
-        text in str(cause) for text in ("empty response", "json parse error")
-    )
-    # Its own kind, no other: what nats-py lets out for a line that ends too early.
-    if not unread and type(cause) is not ValueError:
+    if error.fact is not Fact.GREETING_UNREAD:
         return error
     seen = b""
     with suppress(OSError, TimeoutError):

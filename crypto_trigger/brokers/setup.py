@@ -69,12 +69,17 @@ class StreamSetup:
 
     def __init__(self, settings: Settings, replicas: int | None, *, update: bool, dry_run: bool = False) -> None:
         """Prepare credentials and certificates. Raises ConfigError where they do not fit, or set up nothing."""
-        if settings.delivery is not Delivery.JETSTREAM:
-            raise ConfigError(
-                settings.source("delivery").problem(
-                    "has nothing to set up: setup needs JetStream, CRYPTO_TRIGGER_DELIVERY=jetstream"
+        match settings.delivery:
+            case Delivery.JETSTREAM:
+                pass
+            case Delivery.CORE | Delivery.STREAMING:
+                raise ConfigError(
+                    settings.source("delivery").problem(
+                        "has nothing to set up: setup needs JetStream, CRYPTO_TRIGGER_DELIVERY=jetstream"
+                    )
                 )
-            )
+            case _:
+                assert_never(settings.delivery)
         self._settings = settings
         self._replicas = replicas
         self._update = update

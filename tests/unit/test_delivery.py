@@ -343,3 +343,18 @@ def test_what_was_spent_before_counts():
     assert Limits.from_settings(settings, 20).left == 0
     told = Told(silent, limits=Limits(7, 0.25, 10, spent=3))
     assert (told.elapsed, told.error.message) == (4, "no answer in 7s")
+
+
+def cut_short(error):
+    error.cut_short = True
+    return error
+
+
+def test_an_attempt_that_the_deadline_cuts_short_does_not_hide_what_came_before():
+    wrong = NoAck("nats://h:4222: the acknowledgement is of JetStream domain leaf")
+    short = cut_short(NoAck("nats://h:4222: no acknowledgement within the timeout"))
+    told = Told(wrong, short, silent_after_sending, limits=Limits(2, 0.25, 10))
+    assert told.error.message.startswith("nats://h:4222: the acknowledgement is of JetStream domain leaf (")
+    hurried = cut_short(Unavailable("nats://h:4222: no answer within the timeout"))
+    assert Told(GONE, hurried, limits=Limits(2, 0.25, 10)).error.message.startswith(f"{GONE.message} (")
+    assert Told(hurried, limits=Limits(2, 0.25, 10)).error.message.startswith(f"{hurried.message} (")
