@@ -5,12 +5,13 @@ speaks for all attempts: the last error is not the verdict. If one attempt was s
 nine found nobody, it may have been done, and only a later success can say otherwise.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from crypto_trigger.errors import BrokerError, Fact, Interrupted, NoAck, Unavailable
 from crypto_trigger.signals import routed
@@ -38,7 +39,7 @@ class Limits(NamedTuple):
     spent: float = 0.0
 
     @classmethod
-    def from_settings(cls, settings: Settings, spent: float = 0.0) -> Limits:
+    def from_settings(cls, settings: "Settings", spent: float = 0.0) -> Self:
         """Return the limits a run is set to, `spent` seconds after its deadline began to count."""
         return cls(
             settings.give_up_after.total_seconds(),
@@ -69,7 +70,7 @@ class Attempt:
     it is known that it had none.
     """
 
-    def __init__(self, number: int, left: Callable[[], float]) -> None:
+    def __init__(self, number: int, left: "Callable[[], float]") -> None:
         """Take the number and a function that returns the time to the deadline, in seconds."""
         self.number = number
         self.left = left
@@ -131,7 +132,7 @@ class Retry:
     Use one for one `run`. `attempts` counts the attempts made.
     """
 
-    def __init__(self, limits: Limits, on_wait: Callable[[Wait], None] = lambda _: None) -> None:
+    def __init__(self, limits: Limits, on_wait: "Callable[[Wait], None]" = lambda _: None) -> None:
         self._limits = limits
         self._on_wait = on_wait
         self._attempt = Attempt(0, self._left)
@@ -145,7 +146,7 @@ class Retry:
         """How many attempts were begun."""
         return self._attempt.number
 
-    async def run(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
+    async def run(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
         """Return what the first successful attempt returns. Raises GaveUp; errors of another kind pass as they are."""
         with routed(asyncio.get_running_loop(), self._interrupt):
             try:
@@ -157,7 +158,7 @@ class Retry:
                 end = GaveUp(self.attempts, self._last, self._unknown, self._signum, self._limits.give_up_after)
                 raise end from error
 
-    async def _try(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
+    async def _try(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
         waits: Iterator[float] | None = None
         while True:
             self._attempt = Attempt(self.attempts + 1, self._left)
@@ -190,7 +191,7 @@ class Retry:
             self._timeout.reschedule(asyncio.get_running_loop().time() + min(grace, self._left()))
 
 
-def complete(work: Coroutine[Any, Any, T]) -> T:
+def complete(work: "Coroutine[Any, Any, T]") -> T:
     """Run a coroutine in an event loop of its own and return what it returns.
 
     Raises what it raises, and Unavailable where the process has too few file descriptors left to do it.
@@ -208,7 +209,7 @@ def complete(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def _waits(limits: Limits) -> Iterator[float]:
+def _waits(limits: Limits) -> "Iterator[float]":
     """Yield the waits between attempts, in seconds: exponential, with full jitter.
 
     backoff's parts, not its decorator: that one measures the time by the wall clock, and only between attempts.

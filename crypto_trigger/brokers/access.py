@@ -3,18 +3,19 @@
 A dry run checks them here, too, and loads neither nats for that nor, where no TLS is asked for, ssl.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from crypto_trigger.errors import ConfigError
+from crypto_trigger.values import Creds
 
 if TYPE_CHECKING:
     from nats.aio.client import RawCredentials
 
     from crypto_trigger.brokers.tls import WitnessedContext
     from crypto_trigger.settings import Settings
-    from crypto_trigger.values import Creds
 
 
 class Access(NamedTuple):
@@ -25,7 +26,7 @@ class Access(NamedTuple):
     inbox_prefix: str
     tls_first: bool
     wants_tls: bool
-    tls: WitnessedContext | None
+    tls: "WitnessedContext | None"
     has_certificate: bool
     user: str | None
     password: str | None
@@ -34,7 +35,7 @@ class Access(NamedTuple):
     nkey: str | None
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Access:
+    def from_settings(cls, settings: "Settings") -> Self:
         """Load certificates and keys. Raises ConfigError with a line for each variable that does not fit."""
         problems: list[str] = []
         wants_tls = any(server.tls for server in settings.servers)
@@ -69,7 +70,7 @@ class Access(NamedTuple):
         )
 
     @property
-    def user_credentials(self) -> RawCredentials:
+    def user_credentials(self) -> "RawCredentials":
         """The credentials file as nats-py takes it, with the line ends and markers it expects."""
         from nats.aio.client import RawCredentials
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import nats.errors
 from nats.aio.client import Client
 
-from crypto_trigger.brokers.fault_table import ConnectionLost, CutShort, Phase, Violation
-from crypto_trigger.brokers.faults import explain
+from crypto_trigger.brokers.failures import ConnectionLost, CutShort, Phase, Violation
 from crypto_trigger.errors import BadPeer, BrokerError, Denied, Fact
 
 if TYPE_CHECKING:
@@ -316,6 +315,9 @@ class Connection:
 
     def _raise_explained(self, error: Exception, phase: Phase, subject: str = "") -> None:
         """Raise what `error` means; return if its kind is unforeseen, so that it goes on as it is."""
+        # The table of faults is loaded after a failure only.
+        from crypto_trigger.brokers.faults import explain
+
         explained = explain(error, phase, str(self.server), {**self._names(), "subject": subject})
         if explained is error:
             return

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from crypto_trigger.brokers.fault_table import Phase
+from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.errors import Fact, Outcome, Unavailable, Unusable
 from crypto_trigger.retry import Attempt

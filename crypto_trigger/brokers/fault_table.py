@@ -7,44 +7,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from enum import Flag, auto
 from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
 
+from crypto_trigger.brokers.failures import ConnectionLost, Phase, Refusal, Violation
 from crypto_trigger.errors import BadPeer, BrokerError, Denied, Fact, NoAck, Rejected, Unavailable, Unusable
-
-
-class Phase(Flag):
-    """How far an attempt has come when it fails: the same exception means different things."""
-
-    CONNECT = auto()
-    ASK = auto()
-    # NATS Streaming is asked to register us as its client.
-    JOIN = auto()
-    PUBLISH = auto()
-    # The message has left, and the server is asked whether it has processed it.
-    CONFIRM = auto()
-    BEFORE = CONNECT | ASK | JOIN
-    SENT = PUBLISH | CONFIRM
-    ANY = BEFORE | SENT
-
-
-class ConnectionLost(Exception):
-    """The connection ended during a request; the text is what the server said before, if anything."""
-
-
-class CutShort(TimeoutError):
-    """No answer came in the time there was, which the deadline made shorter than the timeout that is set."""
-
-
-class Violation(Exception):
-    """The server refused a subject of ours: the text is the server's."""
-
-
-class Refusal(Exception):
-    """NATS Streaming answered with an error: the text is the server's."""
 
 
 class Rule(NamedTuple):

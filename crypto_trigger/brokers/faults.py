@@ -6,7 +6,6 @@ failed connect in `NoServersError`, and lets raw `ValueError` and `AttributeErro
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import ssl
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import nats.js.errors
 
-from crypto_trigger.brokers.fault_table import RULES, CutShort, Phase
+from crypto_trigger.brokers.failures import CutShort, Phase
+from crypto_trigger.brokers.fault_table import RULES
 from crypto_trigger.brokers.jetstream_errors import API_RULES
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, NoAck, Rejected, Unavailable
 from crypto_trigger.masking import escaped
@@ -95,11 +95,3 @@ def clean(text: str) -> str:
     """Return a server's text fit for one line: control characters escaped, and cut after 200 characters."""
     cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
     return escaped(cut)
-
-
-def api_error(answer: bytes) -> nats.js.errors.APIError | None:
-    """Return the error that a raw JetStream API answer carries, if it does. Raises ValueError if it is not JSON."""
-    error = json.loads(answer).get("error")
-    if not error:
-        return None
-    return nats.js.errors.APIError(error.get("code"), error.get("description"), error.get("err_code"))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Last, LostRace, Stream
-from crypto_trigger.command_line import command_line
 from crypto_trigger.errors import BrokerError, Fact, Outcome, Unavailable
 from crypto_trigger.trigger import Receipt, Trigger
 from crypto_trigger.values import format_duration
@@ -165,6 +164,8 @@ class Publisher:
         window = self._info.duplicate_window if self._info else None
         if window is None or window >= self._settings.every:
             return ()
+        from crypto_trigger.command_line import command_line
+
         warning = (
             f"the duplicate window of stream {self._settings.stream} is {format_duration(window)}, shorter than a slot "
             f"({format_duration(self._settings.every)}); make it two slots long with: "

@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING
 
 from crypto_trigger.brokers.access import Access
 from crypto_trigger.brokers.connection import Connection
-from crypto_trigger.brokers.fault_table import Phase
-from crypto_trigger.brokers.faults import explain
-from crypto_trigger.brokers.greeting import look_closer
+from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.resolver import resolve
-from crypto_trigger.command_line import command_line
-from crypto_trigger.credentials import NONE
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unavailable
 
 if TYPE_CHECKING:
@@ -61,6 +57,8 @@ class Servers:
                     await connection.open(address, patience)
                 except BrokerError as error:
                     await connection.close()
+                    from crypto_trigger.brokers.greeting import look_closer
+
                     failures.append(await look_closer(error, str(server), address, server.port, patience))
                     continue
                 except BaseException:
@@ -80,6 +78,9 @@ class Servers:
 
     def _names(self, server: Address) -> Mapping[str, str]:
         """Return what the table of faults calls by name, but for the subject (`faults.explain`)."""
+        from crypto_trigger.command_line import command_line
+        from crypto_trigger.credentials import NONE
+
         settings = self.settings
         who = settings.credentials_in_force(server)
         known = who != NONE
@@ -110,6 +111,8 @@ class Servers:
                 Fact.NAME_NOT_FOUND,
             ) from error
         except OSError as error:
+            from crypto_trigger.brokers.faults import explain
+
             explained = explain(error, Phase.CONNECT, str(server), {**names(), "subject": ""})
             if explained is error:
                 raise

@@ -1,22 +1,22 @@
 """One stream, seen over one connection: read its last message, publish to it, ask for its configuration."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
 import asyncio
 import json
 import re
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from crypto_trigger.brokers.fault_table import Phase
-from crypto_trigger.brokers.faults import api_error
-from crypto_trigger.command_line import command_line
+from nats.js.errors import APIError
+
+from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.errors import BrokerError, Fact, NoAck, Unavailable, Unusable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-
     from nats.js.api import RawStreamMsg
 
     from crypto_trigger.brokers.connection import Connection
@@ -73,7 +73,7 @@ class LostRace(Exception):
 class Stream:
     """The stream seen over one connection."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: "Connection", settings: "Settings") -> None:
         """Take a connection. Raises Unusable where the server is older than 2.9."""
         self.connection = connection
         self._settings = settings
@@ -116,7 +116,7 @@ class Stream:
             raise
         return Last(message.subject or "", self._stored(message))
 
-    def _stored(self, message: RawStreamMsg) -> Stored:
+    def _stored(self, message: "RawStreamMsg") -> Stored:
         if message.seq is None or message.time is None:
             raise Unavailable(
                 f"{self.connection.server}: the answer to reading {self._name} has no sequence or time",
@@ -192,9 +192,9 @@ class Stream:
             answer = await self.connection.client.request(
                 subject, json.dumps(body).encode(), timeout=self.connection.patience
             )
-            if error := api_error(answer.data):
-                raise error
             content: dict[str, Any] = json.loads(answer.data)
+            if error := content.get("error"):
+                raise APIError(error.get("code"), error.get("description"), error.get("err_code"))
             return content
 
         return await self._patiently(ask, subject)
@@ -238,6 +238,8 @@ class Stream:
                 return error
         except BrokerError as failure:
             return failure if isinstance(failure, Unusable) else error
+        from crypto_trigger.command_line import command_line
+
         return Unusable(
             f"{self.connection.server}: no stream takes the subject {subject}",
             f"create one with: {command_line(self._settings, 'setup')}, or add --update to add the subject to "

@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from crypto_trigger.brokers.fault_table import Phase, Refusal
+from crypto_trigger.brokers.failures import Phase, Refusal
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.streaming_wire import (
     CloseRequest,

@@ -14,7 +14,8 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from crypto_trigger.brokers.fault_table import RULES, ConnectionLost, Phase, Violation
+from crypto_trigger.brokers.failures import ConnectionLost, Phase, Violation
+from crypto_trigger.brokers.fault_table import RULES
 from crypto_trigger.brokers.faults import explain as explain_with_names
 from crypto_trigger.brokers.jetstream_errors import API_RULES
 from crypto_trigger.errors import BrokerError, ConfigError, NoAck, Rejected, Unavailable

@@ -26,6 +26,7 @@ FLOORS = (
     {"brokers.connection"},
     {"brokers.access", "brokers.faults", "brokers.greeting", "brokers.resolver"},
     {"brokers.tls", "brokers.fault_table", "brokers.jetstream_errors"},
+    {"brokers.failures"},
     {"retry", "server", "draft", "command_line"},
     {"settings"},
     {"table"},
