@@ -201,7 +201,7 @@ def judge(copy: Copy, mutant: Mutant, source: bytes, files: list[TestFile], limi
         return "timeout", f"after {limit:g} s"
     if ended.status:
         return "killed", ended.failed or f"pytest ended {ended.status}"
-    return "survived", f"{len(covering)} test files beside the unit tests run the line"
+    return "survived", f"test files beside the unit tests that run the line: {len(covering)}"
 
 
 def difference(mutant: Mutant, source: bytes) -> str:
