@@ -124,7 +124,7 @@ class Copy:
                 tests.wait()
                 _end_orphans()
             output.seek(0)
-            failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output.read(), re.MULTILINE)
+            failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output.read(), re.MULTILINE)
         for left in self._scratch.iterdir():
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
         return Ended(status, failed[1] if failed else "", time.monotonic() - since)
