@@ -124,7 +124,7 @@ class Copy:
                 tests.wait()
                 _end_orphans()
             output.seek(0)
-            failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output.read(), re.MULTILINE)
+            failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output.read(), re.MULTILINE)
         for left in self._scratch.iterdir():
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink()
         return Ended(status, failed[1] if failed else "", time.monotonic() - since)
@@ -201,7 +201,7 @@ def judge(copy: Copy, mutant: Mutant, source: bytes, files: list[TestFile], limi
         return "timeout", f"after {limit:g} s"
     if ended.status:
         return "killed", ended.failed or f"pytest ended {ended.status}"
-    return "survived", f"{len(covering)} test files beside the unit tests run the line"
+    return "survived", f"test files beside the unit tests that run the line: {len(covering)}"
 
 
 def difference(mutant: Mutant, source: bytes) -> str:
