@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from crypto_trigger.errors import ConfigError
 from crypto_trigger.trigger import DAY, Reading, Slot, Timing, Trigger, source_of, trace_headers
-from crypto_trigger.values import Delivery, format_duration
+from crypto_trigger.values import Delivery, format_duration, rfc3339
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,7 +45,7 @@ class Draft:
         self.fixed = False
         self.warnings: list[str] = []
         self.details: list[str] = []
-        self.trigger = self._make(now, slack)
+        self.trigger = self._make(now, "this host", slack)
 
     def fix(self, reading: Reading | None) -> Trigger:
         """Fix the slot by the server's clock, or by this host's if there is no reading, and return the trigger.
@@ -55,7 +55,7 @@ class Draft:
         if self.fixed:
             return self.trigger
         now = reading.server if reading else self._now
-        self.trigger = self._make(now)
+        self.trigger = self._make(now, "the server" if reading else "this host")
         self.fixed = True
         if problem := self._timing.warning(now):
             self.warnings.append(self._settings.source("k8s_job").problem(problem))
@@ -67,11 +67,12 @@ class Draft:
             )
         return self.trigger
 
-    def _make(self, now: datetime, slack: timedelta = timedelta(0)) -> Trigger:
+    def _make(self, now: datetime, whose: str, slack: timedelta = timedelta(0)) -> Trigger:
         try:
             slot: Slot = self._timing.slot(now, slack)
         except (ValueError, OverflowError) as error:
-            raise ConfigError(self._settings.source("scheduled_at").problem(str(error))) from None
+            what = f"{error}; by the clock of {whose} it is {rfc3339(now)}"
+            raise ConfigError(self._settings.source("scheduled_at").problem(what)) from None
         return Trigger.for_slot(slot, self._settings.subject, self._source, self._trace, self._extra)
 
 

@@ -177,7 +177,7 @@ class Timing(NamedTuple):
                 raise ValueError("is before 1970, where slots begin")
             slot = Slot.containing(self.scheduled_at, self.every)
             if slot.start > now + self.early + slack:
-                raise ValueError(f"is in a slot that has not begun; it is {rfc3339(now)} now")
+                raise ValueError("is in a slot that has not begun")
             return slot
         minute = self._job_minute(now)
         if minute is not None:

@@ -327,7 +327,7 @@ RULES = (
         ("too many channels", "rejecting channel"),
         Rejected,
         Fact.CHANNEL_REFUSED,
-        "NATS Streaming refuses the channel {subject}: ",
+        "NATS Streaming refuses the channel: ",
         "set CRYPTO_TRIGGER_SUBJECT to another, or change the server's limits",
     ),
     Rule(

@@ -1,19 +1,24 @@
-"""What README and the deploy files say, held against the program."""
+"""What README, the pages and the deploy files say, held against the program."""
 
+import os
 import re
 import shlex
 import tomllib
 from datetime import timedelta
 from typing import NamedTuple
 
+import pytest
 import yaml
-from support.shell import ROOT
+from support.clocks import roomy
+from support.programs import program
+from support.shell import ROOT, do
 
 from crypto_trigger import __version__
-from crypto_trigger.delivery import GRACE
 from crypto_trigger.errors import Outcome
 from crypto_trigger.render import report_line
 from crypto_trigger.report import Report
+from crypto_trigger.retry import GRACE
+from crypto_trigger.server import Server
 from crypto_trigger.settings import SETTINGS, load
 from crypto_trigger.trigger import Receipt, Slot, Trigger
 from crypto_trigger.values import instant
@@ -134,6 +139,44 @@ def test_the_env_example_is_read_without_a_complaint_even_with_every_line_in_for
     assert (result.status, result.err) == (0, "")
 
 
+# What the pages show of a terminal. Those of docs/setup.md and docs/deliveries.md that need other servers have their
+# tests beside those servers.
+
+
+# How many blocks of each page, from its first.
+PAGES = {"README.md": 1, "docs/guarantees.md": 2, "docs/report.md": 1, "docs/faults.md": 1, "docs/deliveries.md": 1}
+SHOWN = {
+    f"{page}, {number}": block
+    for page, most in PAGES.items()
+    for number, block in enumerate(re.findall(r"```console\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)[:most])
+}
+
+
+def test_every_block_that_is_to_be_run_is_there():
+    assert len(SHOWN) == sum(PAGES.values())
+
+
+def masked(text):
+    """A text without what is different each time: the server's port, times, durations, how often it was tried."""
+    text = re.sub(r"nats://(localhost|127\.0\.0\.1):\d{4,}", "nats://SERVER", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
+    return re.sub(r"\(\d+ attempts\)|(?<=\"elapsed_ms\": )\d+", "N", text)
+
+
+@pytest.mark.parametrize("block", SHOWN.values(), ids=SHOWN)
+def test_what_a_page_shows_of_a_terminal_is_what_the_program_says(block, installed, tmp_path):
+    path = os.pathsep.join([str(installed.folder / "bin"), os.environ["PATH"]])
+    if "faketime" in block:
+        program("faketime")
+    with Server() as server:
+        environ = {**os.environ, **roomy().settings, "PATH": path, "NATS_URL": server.url}
+        assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
+        said = ""
+        for command in re.findall(r"^\$ (.*)", block, re.MULTILINE):
+            said += f"$ {command}\n{do('bash', '-c', f'exec 2>&1; {command}', env=environ, cwd=tmp_path).out}"
+    assert masked(said) == masked(block)
+
+
 # The crontab.
 
 
@@ -177,8 +220,8 @@ def test_the_crontab_command_publishes_in_crons_environment_and_says_nothing(ins
     (entry,) = crontab()
     command = entry.command.replace("/opt/crypto-trigger/bin/crypto-trigger", installed.program)
     command = command.replace("/etc/crypto-trigger.env", str(env_file))
-    assert cron(command) == (0, "", "")
-    status, out, _ = cron(f"{installed.program} publish --env-file {env_file}")
+    assert cron(command)[:3] == (0, "", "")
+    status, out, *_ = cron(f"{installed.program} publish --env-file {env_file}")
     assert (status, out.partition(":")[0]) == (0, "duplicate")
 
 

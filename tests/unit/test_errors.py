@@ -69,7 +69,7 @@ def test_readme_lists_every_status_and_no_other():
 
 def test_readme_says_which_statuses_leave_a_trigger_in_the_stream():
     stored = {status: row[1] for status, row in table().items()}
-    assert {status for status, said in stored.items() if said == "yes"} == {Status.OK}
+    assert {status for status, said in stored.items() if said.startswith("yes")} == {Status.OK}
     assert {status for status, said in stored.items() if said == "perhaps"} == {Status.BUG, Status.UNKNOWN}
     signals = {Status.INTERRUPTED, Status.TERMINATED}
     assert {status for status, said in stored.items() if said == "as the message says"} == signals

@@ -69,7 +69,7 @@ def test_a_scheduled_time_replaces_the_clock_and_is_never_early(scheduled_at, sl
 @pytest.mark.parametrize("ahead", ["00:05.001", "14:59", "30:00"])
 def test_a_scheduled_time_whose_slot_has_not_begun_is_refused(ahead):
     now = NOON - timedelta(seconds=5, milliseconds=1)
-    with pytest.raises(ValueError, match="is in a slot that has not begun; it is 2026-11-23T11:59:54Z now"):
+    with pytest.raises(ValueError, match="is in a slot that has not begun"):
         slot_at(now, scheduled_at=instant(f"2026-11-23T12:{ahead}Z"))
 
 
