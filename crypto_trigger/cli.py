@@ -53,8 +53,8 @@ program = typer.Typer(
     cls=Commands,
     help="Publish one trigger to NATS per time slot, and exit with a status that means something.",
     epilog=(
-        "The exit status tells whether the trigger is in the stream. 0: it is, or a later one is. 75: perhaps. 2, 65, 69, 76, 77, 78: it "
-        "is not. 70: a bug.\n\nExample: crypto-trigger publish --server nats://localhost:4222"
+        "The exit status tells whether the trigger is in the stream. 0: it is, or a later one is. 75: perhaps. 2, 65, "
+        "69, 76, 77, 78: it is not. 70: a bug.\n\nExample: crypto-trigger publish --server nats://localhost:4222"
     ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import quote
@@ -155,7 +156,7 @@ def judge(ended, status, *secrets):
     assert ended.status == status
     assert ended.err == "" if status == 0 else is_one_clean_line(ended.err)
     if status == 77:
-        assert "the server refuses the credentials; check NATS_USER, NATS_PASSWORD" in ended.err
+        assert re.search(r"the server refuses .*(\(from |a client without credentials; set NATS_USER)", ended.err)
         # Had it been tried again, it would have gone on for 4 s.
         assert ended.seconds < 4
     for secret in secrets:
@@ -280,7 +281,7 @@ def test_a_user_jwt_goes_to_no_server_that_offers_no_tls_where_it_was_asked_for(
 @pytest.mark.parametrize(
     ("permissions", "says"),
     [
-        ('publish: ["$JS.API.>"], subscribe: ["_INBOX.>"]', "no permission to publish to the subject"),
+        ('publish: ["$JS.API.>"], subscribe: ["_INBOX.>"]', " has no permission to publish to "),
         ('subscribe: ["nothing"]', "no permission to receive answers"),
     ],
     ids=["publish", "inbox"],

@@ -8,7 +8,7 @@ from support.proxy import Cut, Elsewhere, Proxy, Way
 from support.subscribers import Subscriber
 from support.sweeps import each_byte, in_parts
 
-from crypto_trigger.brokers.core import Publisher
+from crypto_trigger.brokers.connection import Connection
 from crypto_trigger.server import Server
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
@@ -57,6 +57,6 @@ def test_a_program_that_claims_without_a_sign_of_the_server_s_is_found_out(trial
     async def lying(*_):
         pass
 
-    monkeypatch.setattr(Publisher, "_processed", lying)
+    monkeypatch.setattr(Connection, "processed", lying)
     with pytest.raises(AssertionError, match="Result"):
         each_byte(lambda after: Cut(Way.TO_SERVER, after), trial, part=0)

@@ -266,7 +266,7 @@ def test_a_window_shorter_than_a_slot_is_warned_about_where_nothing_is_there_to_
     first, second = run("publish", *DAILY), run("publish", *DAILY)
     assert len(ours(place)) == 1
     assert "crypto-trigger: warning: the duplicate window of stream" in first.err
-    assert "make it two slots long with: crypto-trigger setup --update" in first.err
+    assert "make it two slots long with: crypto-trigger setup --every 24h --update\n" in first.err
     assert second.err == ""
 
 

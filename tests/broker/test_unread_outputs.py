@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.development import free_port
 from support.patience import until
+from support.ports import free_port
 from support.processes import HANGS, PROGRAM
 from support.scripted import Scripted
 from support.streams import stored

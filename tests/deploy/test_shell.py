@@ -79,7 +79,7 @@ def test_a_shell_is_told_that_another_stream_owns_the_subject(told, place):
 
 def test_a_shell_is_told_that_nobody_acknowledged(told, place):
     add_stream(place.url, place.stream, [place.subject], no_ack=True)
-    status, err = told("publish --give-up-after 500ms")
+    status, err = told("publish --force --give-up-after 500ms")
     assert stored(place.url, place.stream) != []
     assert status == 75
     assert "no acknowledgement within the timeout (" in err
@@ -96,7 +96,7 @@ def test_a_shell_is_told_of_the_signal(installed, cron, tmp_path):
     refused = f"{installed.program} publish -v --server nats://127.0.0.1:1 2> {log} &"
     until_it_waits = f"n=0; while [ ! -s {log} ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n + 1)); done"
     result = cron(f"{refused} {until_it_waits}; kill -TERM $!; wait $!; echo $?")
-    assert result == (0, "143\n", "")
+    assert result[:3] == (0, "143\n", "")
     assert log.read_text().splitlines()[-1].startswith("crypto-trigger: interrupted by SIGTERM")
 
 
@@ -157,5 +157,5 @@ def test_a_working_directory_that_is_gone_is_no_failure(installed, cron, setting
     run("setup")
     gone = tmp_path / "gone"
     result = cron(f"mkdir {gone}; cd {gone}; rmdir {gone}; {installed.program} publish -q", **settings)
-    assert result == (0, "", "")
+    assert result[:3] == (0, "", "")
     assert len(stored(place.url, place.stream)) == 1

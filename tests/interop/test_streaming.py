@@ -58,7 +58,7 @@ def test_another_cluster_does_not_answer(run, at, monkeypatch):
     result = run("publish", "--json")
     assert stan.count(channel) == 0
     assert result.status == 69
-    assert "no NATS Streaming server of this cluster answers" in result.err
+    assert "no server of the NATS Streaming cluster another answers" in result.err
     assert json.loads(result.out)["attempts"] > 1
 
 

@@ -82,9 +82,9 @@ def test_an_nkey_over_tls(run, at, monkeypatch, tmp_path, seed):
     ("user", "status", "stored", "says"),
     [
         ("worker", 0, 1, ""),
-        ("undiscovering", 77, 0, "no permission to publish to the subject"),
-        ("unpublishing", 77, 0, "no permission to publish to the subject"),
-        ("unleaving", 0, 1, "did not strike client worker-server-"),
+        ("undiscovering", 77, 0, "has no permission to publish to _STAN."),
+        ("unpublishing", 77, 0, "has no permission to publish to _STAN."),
+        ("unleaving", 0, 1, "has not closed the registration of client worker-server-"),
         ("unhearing", 77, 0, "no permission to receive answers"),
         ("prefixed", 77, 0, "no permission to receive answers"),
     ],
@@ -114,7 +114,7 @@ def test_another_account_sees_no_streaming_server(run, at, monkeypatch):
     result = run("publish")
     assert at() == 0
     assert result.status == 69
-    assert "no NATS Streaming server of this cluster answers" in result.err
+    assert "no server of the NATS Streaming cluster crypto-stats answers" in result.err
 
 
 def test_an_authority_that_is_not_trusted_ends_the_run(run, at, monkeypatch, tmp_path):
