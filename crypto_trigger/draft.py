@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, assert_never
 
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.trigger import DAY, Reading, Slot, Timing, Trigger, source_of, trace_headers
+from crypto_trigger.trigger import Reading, Slot, Timing, Trigger, source_of, trace_headers
 from crypto_trigger.values import Delivery, format_duration, rfc3339
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class Draft:
     def __init__(self, settings: Settings, now: datetime, host: str, *, force: bool, offline: bool = False) -> None:
         """Take this host's time and name; `offline` where no server will be asked.
 
-        Raises ConfigError where the time that the run was given does not fit this host's clock. With JetStream the
-        server's clock decides later, so that only a time more than a day ahead is refused here.
+        Raises ConfigError where the time that the run was given does not fit this host's clock, if that decides: with
+        JetStream the server's does, once it is asked.
         """
         self._settings = settings
         self._source = source_of(settings.client_id, host)
@@ -34,18 +34,17 @@ class Draft:
         self._extra = os.urandom(4).hex() if force else ""
         self._now = now
         self._timing = Timing(settings.every, settings.early, settings.scheduled_at, settings.k8s_job)
-        slack = timedelta(0)
         match settings.delivery:
             case Delivery.JETSTREAM:
-                slack = timedelta(0) if offline else DAY
+                decides = offline
             case Delivery.CORE | Delivery.STREAMING:
-                pass
+                decides = True
             case _:
                 assert_never(settings.delivery)
         self.fixed = False
         self.warnings: list[str] = []
         self.details: list[str] = []
-        self.trigger = self._make(now, "this host", slack)
+        self.trigger = self._make(now, "this host", decides=decides)
 
     def fix(self, reading: Reading | None) -> Trigger:
         """Fix the slot by the server's clock, or by this host's if there is no reading, and return the trigger.
@@ -67,9 +66,9 @@ class Draft:
             )
         return self.trigger
 
-    def _make(self, now: datetime, whose: str, slack: timedelta = timedelta(0)) -> Trigger:
+    def _make(self, now: datetime, whose: str, *, decides: bool = True) -> Trigger:
         try:
-            slot: Slot = self._timing.slot(now, slack)
+            slot: Slot = self._timing.slot(now, decides=decides)
         except (ValueError, OverflowError) as error:
             what = f"{error}; by the clock of {whose} it is {rfc3339(now)}"
             raise ConfigError(self._settings.source("scheduled_at").problem(what)) from None

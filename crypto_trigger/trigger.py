@@ -166,17 +166,17 @@ class Timing(NamedTuple):
     scheduled_at: datetime | None = None
     k8s_job: str | None = None
 
-    def slot(self, now: datetime, slack: timedelta = timedelta(0)) -> Slot:
-        """Return the slot, where the time is `now`; `slack` is how far `now` may be behind the time that counts.
+    def slot(self, now: datetime, *, decides: bool = True) -> Slot:
+        """Return the slot, where the time is `now`; `decides` tells that this is the time that counts.
 
         A Job whose slot has not begun stands for the slot of `now`. Raises ValueError with what is wrong with
-        `scheduled_at`: it lies before 1970, or its slot has not begun.
+        `scheduled_at`: it lies before 1970, or its slot has not begun by the time that counts.
         """
         if self.scheduled_at:
             if self.scheduled_at < _EPOCH:
                 raise ValueError("is before 1970, where slots begin")
             slot = Slot.containing(self.scheduled_at, self.every)
-            if slot.start > now + self.early + slack:
+            if decides and slot.start > now + self.early:
                 raise ValueError("is in a slot that has not begun")
             return slot
         minute = self._job_minute(now)

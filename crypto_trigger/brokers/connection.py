@@ -258,7 +258,7 @@ class Connection:
         if not (self._access.tls and self._access.tls.handshakes):
             raise BadPeer(
                 f"{self.server}: the server offers no TLS, which was asked for; nothing secret was sent",
-                "switch TLS on at the server, or take it out of the list: one tls:// or TLS setting asks it of all servers",
+                "switch TLS on at the server, or take it out of the list: one tls:// or TLS setting asks TLS of all",
                 Fact.TLS_NOT_OFFERED,
             )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from nats.js.errors import APIError
 
 from crypto_trigger.brokers.failures import Phase
-from crypto_trigger.errors import BrokerError, Fact, NoAck, Unavailable, Unusable
+from crypto_trigger.errors import BadPeer, BrokerError, Fact, NoAck, Unavailable, Unusable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _NO_RESPONDERS_RETRIES = 2
 _NO_RESPONDERS_WAIT = 0.25
 # Below it nats-server does not hold to Nats-Expected-Last-Subject-Sequence in every case, or knows no such reading.
 LEAST_VERSION = (2, 9)
+# A server's clock shows no time beyond these; what is added to one between them stays within the calendar.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 class Last(NamedTuple):
@@ -117,12 +119,15 @@ class Stream:
         return Last(message.subject or "", self._stored(message))
 
     def _stored(self, message: "RawStreamMsg") -> Stored:
-        if message.seq is None or message.time is None:
-            raise Unavailable(
+        seq, time = message.seq, message.time
+        # `True` is an int to Python, and no sequence.
+        if type(seq) is not int or seq < 1 or time is None or not _FIRST_YEAR < time.year < _LAST_YEAR:
+            raise BadPeer(
                 f"{self.connection.server}: the answer to reading {self._name} has no sequence or time",
-                fact=Fact.NOT_JETSTREAM,
+                "does another service answer in the place of JetStream?",
+                Fact.NOT_JETSTREAM,
             )
-        return Stored.with_headers(message.seq, message.time, message.headers)
+        return Stored.with_headers(seq, time, message.headers)
 
     async def publish(self, trigger: Trigger, headers: dict[str, str], *, known: bool) -> tuple[int, bool]:
         """Publish and return the sequence and whether the server calls it a duplicate.
@@ -142,7 +147,6 @@ class Stream:
                     raise await self._why_no_stream(trigger.subject, error) from error.__cause__
                 case _:
                     raise
-        # `True` is an int to Python, and no sequence.
         if ack.stream != self._name or type(ack.seq) is not int or ack.seq < 1:
             raise NoAck(
                 f"{self.connection.server}: what answers on {trigger.subject} is not the stream {self._name}",
@@ -259,9 +263,11 @@ def _sequence(said: str) -> int | None:
 
 
 def _parse_time(text: object) -> datetime | None:
-    """Return the moment of a JSON answer, RFC 3339 with nanoseconds, or None if it is none since 1970."""
+    """Return the moment of a JSON answer, RFC 3339 with nanoseconds, or None if it is none of these centuries."""
     try:
-        moment = datetime.fromisoformat(str(text)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
         return None
-    return moment if moment.timestamp() >= 0 else None
+    if moment is None or moment.tzinfo is None or not _FIRST_YEAR < moment.year < _LAST_YEAR:
+        return None
+    return moment.astimezone(UTC)

@@ -53,7 +53,7 @@ CREATE = "create it with: crypto-trigger setup"
         ("publish --server nats://127.0.0.1:1 --give-up-after 300ms", 69, "connection refused"),
         ("publish --server tls://{host} --give-up-after 2s", 76, "the server offers no TLS"),
         ("publish --every banana", 78, "CRYPTO_TRIGGER_EVERY 'banana' (from --every)"),
-        ("publish --server foo", 78, "NATS_URL 'foo' (from --server)"),
+        ("publish --server http://foo", 78, "NATS_URL 'http://foo' (from --server)"),
         ("publish --env-file missing", 78, "--env-file 'missing' cannot be read"),
     ],
     ids=lambda value: value if isinstance(value, int) else "",

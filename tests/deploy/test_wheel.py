@@ -43,7 +43,7 @@ def test_the_program_is_the_installed_one_and_tells_its_version(installed, cron)
 
 
 def test_without_the_extra_demo_says_in_one_line_what_to_install(installed):
-    status, out, err, _ = installed.demo_without_extra
+    status, out, err = installed.demo_without_extra
     assert (status, out) == (78, "")
     python = installed.folder / "bin" / "python"
     assert re.fullmatch(

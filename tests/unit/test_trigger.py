@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger.trigger import DAY, Reading, Slot, Stored, Timing, Trigger, source_of, trace_headers
+from crypto_trigger.trigger import Reading, Slot, Stored, Timing, Trigger, source_of, trace_headers
 from crypto_trigger.values import instant
 
 EVERY = timedelta(minutes=15)
@@ -77,11 +77,9 @@ def test_a_scheduled_time_may_be_as_early_as_a_run():
     assert slot_at(NOON - EARLY, scheduled_at=NOON + timedelta(minutes=14)) == ("2026-11-23T12:00:00Z", "")
 
 
-def test_a_clock_that_does_not_decide_refuses_only_what_is_further_ahead_than_the_slack():
+def test_a_clock_that_does_not_decide_refuses_no_slot():
     timing = Timing(EVERY, EARLY, NOON)
-    assert timing.slot(NOON - DAY - EARLY, DAY).start == NOON
-    with pytest.raises(ValueError, match="has not begun"):
-        timing.slot(NOON - DAY - EARLY - timedelta(seconds=1), DAY)
+    assert timing.slot(NOON - timedelta(days=400), decides=False).start == NOON
 
 
 def test_a_time_before_1970_is_refused():
