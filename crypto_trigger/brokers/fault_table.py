@@ -40,7 +40,7 @@ _CLIENT_CERT = "check NATS_CERT and NATS_KEY"
 _INBOX = "allow subscribing to the inbox, or set NATS_INBOX_PREFIX"
 _SERVICE = "does another service listen on the subject?"
 # What nats-py's parsers let out when the other side speaks something else.
-_NONSENSE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+_NONSENSE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 _CLIENT = (nats.errors.Error, ConnectionLost)
 
 # The first row that fits counts.

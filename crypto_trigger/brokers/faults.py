@@ -78,8 +78,6 @@ def _is_jetstreams(error: nats.js.errors.APIError) -> bool:
 
 def _own_words(error: Exception) -> str:
     """Return an exception's own text, without what nats-py and OpenSSL put around it."""
-    if isinstance(error, nats.js.errors.APIError):
-        return clean(str(error.description or "an error without a code"))
     if isinstance(error, ssl.SSLCertVerificationError):
         return clean(getattr(error, "verify_message", str(error)))
     if isinstance(error, ssl.SSLError):

@@ -1,10 +1,12 @@
 """Servers that say the wrong thing, by script: the status, the time, the one line, and how often it is tried."""
 
+import json
 import threading
 from typing import NamedTuple
 
 import pytest
-from support.failing import publish
+from support.failing import SURE, publish
+from support.processes import execute
 from support.scripted import Scripted, info
 
 CONTROL = b"-ERR 'bad \x1b[31m\x07 text'\r\n"
@@ -212,3 +214,49 @@ def test_a_server_that_misbehaves_gets_the_status_it_deserves(fault):
     assert ended.status == fault.status
     assert fault.says.lower() in ended.err.lower()
     assert (report["attempts"] > 1) == (fault.attempts == "several")
+
+
+def last_message(**fields):
+    """Answer the reading of the last message with one of these fields."""
+    message = {"subject": "crypto.update", "seq": 1, "data": "eA==", "time": "2026-11-23T12:00:00Z", **fields}
+    return reads({"type": "io.nats.jetstream.api.v1.stream_msg_get_response", "message": message})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"seq": seq} for seq in (True, "5", -5, 0, [1], 1e400)),
+        *({"time": time} for time in ("9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "yesterday", 5, None)),
+    ],
+    ids=str,
+)
+def test_a_reading_that_is_none_is_not_taken_for_a_trigger(fields):
+    with Scripted(last_message(**fields)) as server:
+        ended, report = publish(NATS_URL=server.url)
+    assert (ended.status, report["attempts"]) == (76, 1)
+    assert b"PUB crypto.update" not in server.heard
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["9999-12-31T23:59:59Z", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-11-25T23:00:00", 20261125, [], None],
+    ids=str,
+)
+def test_a_time_of_the_server_that_is_none_leaves_the_slot_to_the_host(time):
+    def script(talk):
+        talk.welcome()
+        for _ in range(2):
+            subject, inbox = talk.published()
+            if ".STREAM.INFO." in subject:
+                talk.answer(inbox, {"config": {}, "ts": time})
+            else:
+                error = {"code": 404, "err_code": 10037, "description": "no message found"}
+                talk.answer(inbox, {"error": error})
+        _, inbox = talk.asked()
+        talk.answer(inbox, {"stream": "crypto-stats", "seq": 7})
+        talk.listen()
+
+    with Scripted(script) as server:
+        ended = execute("publish", "-v", "--json", NATS_URL=server.url, **SURE)
+    assert (ended.status, json.loads(ended.out)["seq"]) == (0, 7)
+    assert "the clock of this host decides the slot" in ended.err

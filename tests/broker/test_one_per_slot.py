@@ -302,11 +302,13 @@ def test_an_explicit_time_is_not_moved_by_early(run, place, monkeypatch):
     assert message.headers["Nats-Msg-Id"] == f"{place.subject}:2026-11-23T16:45:00Z"
 
 
-def test_a_time_more_than_a_day_ahead_is_refused_before_the_network(run, place):
-    result = run("publish", "--scheduled-at", (NOW + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    assert stored(place.url, place.stream) is None
+def test_a_slot_that_has_not_begun_is_refused_by_the_server_s_clock(run, place):
+    add_stream(place.url, place.stream, [place.subject])
+    later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    result = run("publish", "--scheduled-at", later)
+    assert stored(place.url, place.stream) == []
     assert result.status == 78
-    assert "is in a slot that has not begun" in result.err
+    assert "is in a slot that has not begun; by the clock of the server it is 20" in result.err
 
 
 def test_the_minute_in_a_kubernetes_job_s_name_is_the_slot_of_all_its_pods(run, place, monkeypatch):

@@ -152,6 +152,7 @@ PARSERS = [
     AttributeError("'list' object has no attribute 'get'"),
     KeyError("message"),
     IndexError("list index out of range"),
+    OverflowError("date value out of range"),
 ]
 
 
