@@ -61,7 +61,7 @@ API_RULES = (
         10109,
         Rejected,
         Fact.STREAM_REFUSES,
-        "stream {stream} is sealed: it takes no message any more",
+        "stream {stream} is sealed: it takes no more messages",
         "choose another stream with CRYPTO_TRIGGER_STREAM, and create it with: crypto-trigger setup",
     ),
     ApiRule(10118, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline"),
