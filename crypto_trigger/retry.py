@@ -87,9 +87,9 @@ class Attempt:
 class GaveUp(Exception):
     """All attempts failed, or there was no time for more.
 
-    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known. An error
-    of an attempt that the deadline cut short counts only if there is no other. `signum` is the signal that ended the run,
-    or 0; `limit` is the deadline in seconds.
+    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known. The
+    error of an attempt that the deadline cut short counts only if there is no other. `signum` is the signal that ended
+    the run, or 0; `limit` is the deadline in seconds.
     """
 
     def __init__(

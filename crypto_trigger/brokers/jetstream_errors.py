@@ -1,6 +1,6 @@
 """The table of JetStream's errors: what each `err_code` of an answer means.
 
-`docs/faults.md` shows it to users, and a test holds the page equal to it.
+`docs/faults.md` shows it to users, and a test checks that the page is equal to it.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def test_the_frames_of_the_real_thing(frame, message):
     assert type(message).decode(bytes.fromhex(frame)) == message
 
 
-def test_there_are_these_eight_messages_and_their_fields_are_the_schema_s():
+def test_there_are_these_six_messages_and_their_fields_are_the_schema_s():
     own = {
         name: [field.metadata["number"] for field in kind.__dataclass_fields__.values()]
         for name, kind in vars(streaming_wire).items()
