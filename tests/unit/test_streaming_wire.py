@@ -184,7 +184,7 @@ def test_text_for_a_number_is_refused():
 
 @pytest.mark.parametrize("value", [2**31, -(2**31) - 1])
 def test_a_number_that_is_no_int32_is_not_encoded(value):
-    with pytest.raises(ValueError, match="is no int32"):
+    with pytest.raises(ValueError, match="is not an int32"):
         ConnectRequest(protocol=value).encode()
 
 
