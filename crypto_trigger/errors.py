@@ -223,7 +223,7 @@ class NoAck(BrokerError):
 
 
 class Rejected(BrokerError):
-    """The server refuses this message for good: it is too large, or the stream is sealed, or has another subject."""
+    """The server refuses this message for good: too large, a sealed stream, or the subject of another stream."""
 
     status = Status.REJECTED
     outcome = Outcome.REJECTED

@@ -48,7 +48,7 @@ class Note(NamedTuple):
 
 
 class Obstacle(NamedTuple):
-    """Why a stream cannot have one trigger per slot, though `setup --update` may not change that; and what to do."""
+    """Why a stream cannot have one trigger per slot, and what to do. `setup --update` may not change it."""
 
     problem: str
     remedy: str

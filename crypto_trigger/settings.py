@@ -208,7 +208,7 @@ class _Finder:
             meant = f"; did you mean {close[0]}?" if close else ""
             self.warnings.append(f"{masking.shown(name)} (from {seen[name]}) is not a setting and is ignored{meant}")
         if len(unknown) > _MOST_WARNINGS:
-            self.warnings.append(f"{len(unknown) - _MOST_WARNINGS} more variables are no settings and are ignored")
+            self.warnings.append(f"{len(unknown) - _MOST_WARNINGS} more variables are not settings and are ignored")
 
 
 def _decoded(raw: str) -> str:

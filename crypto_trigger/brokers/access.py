@@ -49,7 +49,7 @@ class Access(NamedTuple):
                 problems += error.problems
         for attribute, seed in (("creds", settings.creds and settings.creds.seed), ("nkey", settings.nkey)):
             if seed and not _is_nkey(seed):
-                problems.append(settings.source(attribute).problem("holds a seed that is no nkey"))
+                problems.append(settings.source(attribute).problem("holds a seed that is not a valid nkey"))
         if problems:
             raise ConfigError(*problems)
         # natscli's rule: a user without a password is a token.

@@ -77,7 +77,7 @@ class Publisher:
         if not connection.takes_headers:
             raise Unusable(
                 f"{connection.server}: the server cannot tell whether anybody listens",
-                "that takes NATS 2.2 or later, with headers; or publish without --require-subscriber",
+                "this needs NATS 2.2 or later with headers; or publish without --require-subscriber",
                 Fact.SERVER_TOO_OLD,
             )
         inbox = connection.client.new_inbox()

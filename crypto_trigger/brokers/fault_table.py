@@ -222,7 +222,7 @@ RULES = (
         Rejected,
         Fact.SUBJECT_REFUSED,
         "the server refuses the subject {subject}",
-        "set CRYPTO_TRIGGER_SUBJECT to another",
+        "set CRYPTO_TRIGGER_SUBJECT to another subject",
     ),
     # The end of the connection
     Rule(Phase.BEFORE, (ConnectionLost,), (), Unavailable, Fact.CONNECTION_LOST, "the connection ended: "),

@@ -154,9 +154,9 @@ class Stream:
                 Fact.WRONG_ACKNOWLEDGEMENT,
             )
         if self._domain and ack.domain != self._domain:
-            named = f"of JetStream domain {ack.domain}" if ack.domain else "of no JetStream domain"
+            named = f"from JetStream domain {ack.domain}" if ack.domain else "from no JetStream domain"
             raise NoAck(
-                f"{self.connection.server}: the acknowledgement is {named}, not of {self._domain}",
+                f"{self.connection.server}: the acknowledgement is {named}, not from {self._domain}",
                 f"a stream {self._name} of another domain takes {trigger.subject}, too: let only one of them take it",
                 Fact.WRONG_ACKNOWLEDGEMENT,
             )

@@ -59,5 +59,5 @@ def _load_pair(context: ssl.SSLContext, settings: Settings) -> str:
         other = f"{key.setting.variable} '{key.shown}'"
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             return cert.problem(f"and {other} do not belong together: the key is another certificate's")
-        return cert.problem(f"and {other} are no PEM pair")
+        return cert.problem(f"and {other} are not a certificate and its key in PEM format")
     return ""

@@ -190,7 +190,7 @@ def test_many_variables_that_are_no_settings_are_a_few_lines():
     with within(5):
         warnings = load({}, os.devnull, unknown).warnings
     assert len(warnings) == 11
-    assert warnings[-1] == "19990 more variables are no settings and are ignored"
+    assert warnings[-1] == "19990 more variables are not settings and are ignored"
 
 
 @pytest.mark.parametrize(
