@@ -26,7 +26,7 @@ class Access(NamedTuple):
     inbox_prefix: str
     tls_first: bool
     wants_tls: bool
-    tls: "WitnessedContext | None"
+    tls: "CountingContext | None"
     has_certificate: bool
     user: str | None
     password: str | None
