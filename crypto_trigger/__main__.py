@@ -1,4 +1,4 @@
-"""The process: its signals and its garbage collector, from the first line to the last."""
+"""The entry point: set up signals and garbage collection, run the command line, exit with its status."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    # A process of a tenth of a second leaves no garbage worth collecting, and the imports would trigger the collector
-    # dozens of times: a sixth of the run.
+    # The process lives for a tenth of a second and leaves little garbage. The imports alone would start the collector
+    # dozens of times, which takes a sixth of the run.
     gc.disable()
     from crypto_trigger import signals
 
@@ -21,7 +21,7 @@ def main() -> None:
     except signals.Signalled as signalled:
         status = 128 + signalled.signum
     signals.ignore()
-    # What is alive now lives to the end: without this the interpreter walks all of it once more on its way out.
+    # Without this, the interpreter looks at every live object once more at exit.
     gc.freeze()
     sys.exit(status)
 

@@ -1,8 +1,8 @@
-"""What only several settings together can get wrong. Pure: values in, complaints out."""
+"""Check the settings that depend on each other. Pure: values in, problems out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from crypto_trigger import values
 
@@ -12,47 +12,61 @@ if TYPE_CHECKING:
     from crypto_trigger.setting import Source
 
 
-class Complaint(NamedTuple):
+class Problem(NamedTuple):
     """What is wrong with the value of one setting."""
 
     attribute: str
     what: str
 
 
-def check(known: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[Complaint]:
-    """Yield what is wrong, a complaint for each setting at most.
+def check(known: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[Problem]:
+    """Yield the problems, at most one for each setting.
 
-    `known` holds each setting's value by attribute, None where it is not set or is wrong by itself; `sources` tells
-    which of the two.
+    `known` holds each setting's value by attribute: None where the setting is not set, or where its value is wrong by
+    itself. `sources` tells these two cases apart.
     """
     for short, long in (("give_up_after", "every"), ("early", "every")):
         if None not in (known[short], known[long]) and known[short] >= known[long]:
-            yield Complaint(short, f"must be shorter than {_named(sources[long])}")
+            yield Problem(short, f"must be shorter than {_named(sources[long])}")
     base, most = known["backoff_base"], known["backoff_max"]
     if None not in (base, most) and base > most:
-        yield Complaint("backoff_base", f"must not be longer than {_named(sources['backoff_max'])}")
+        yield Problem("backoff_base", f"must not be longer than {_named(sources['backoff_max'])}")
     yield from _check_delivery(known)
-    # Of the password and its file the one that is set.
+    # The password may come from its own variable or from a file.
     password = "password_file" if sources["password_file"].raw is not None else "password"
     for one, needed in (("cert", "key"), ("key", "cert"), (password, "user")):
         if known[one] is not None and sources[needed].raw is None:
-            yield Complaint(one, f"needs {sources[needed].setting.variable} beside it")
+            yield Problem(one, f"needs {sources[needed].setting.variable} beside it")
 
 
 def _named(source: Source) -> str:
     return f"{source.setting.variable} '{source.shown}' (from {source.origin})"
 
 
-def _check_delivery(known: Mapping[str, Any]) -> Iterator[Complaint]:
-    """Yield what a delivery asks of other settings."""
-    delivery = known["delivery"]
-    if delivery not in (values.Delivery.CORE, None) and known["require_subscriber"]:
-        yield Complaint(
+def _check_delivery(known: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the problems of settings that do not fit the delivery."""
+    delivery: values.Delivery | None = known["delivery"]
+    match delivery:
+        case values.Delivery.CORE | None:
+            pass
+        case values.Delivery.JETSTREAM:
+            yield from _check_subscriber(known)
+        case values.Delivery.STREAMING:
+            yield from _check_subscriber(known)
+            yield from _check_streaming_names(known)
+        case _:
+            assert_never(delivery)
+
+
+def _check_subscriber(known: Mapping[str, Any]) -> Iterator[Problem]:
+    if known["require_subscriber"]:
+        yield Problem(
             "require_subscriber",
-            f"needs CRYPTO_TRIGGER_DELIVERY=core; {delivery} stores the trigger for subscribers to come",
+            f"needs CRYPTO_TRIGGER_DELIVERY=core; {known['delivery']} stores the trigger for later subscribers",
         )
-    if delivery is not values.Delivery.STREAMING:
-        return
+
+
+def _check_streaming_names(known: Mapping[str, Any]) -> Iterator[Problem]:
     for attribute, parse in (
         ("client_id", values.check_client_id),
         ("cluster_id", values.name),
@@ -62,4 +76,4 @@ def _check_delivery(known: Mapping[str, Any]) -> Iterator[Complaint]:
             try:
                 parse(known[attribute])
             except ValueError as error:
-                yield Complaint(attribute, str(error))
+                yield Problem(attribute, str(error))

@@ -1,7 +1,7 @@
-"""The command line: flags in, one call, one answer out."""
+"""The commands: parse the command line, run one command, return its exit status."""
 
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
-# run. Hence the quoted names below, of classes that not every command loads.
+# run. So annotations with classes that not every command loads are quoted one by one.
 
 import os
 import sys
@@ -26,9 +26,9 @@ app = typer.Typer()
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands of `app`, each built when it is asked for.
+    """The commands of `app`, each built only when it is needed.
 
-    Typer's own group builds all of them on every run, a dozen options each: that takes longer than the publishing.
+    Typer's own group builds all commands on every run, with a dozen options each, which takes longer than a publish.
     """
 
     def list_commands(self, _: Any) -> list[str]:  # noqa: ANN401 - Typer's context is of a private type
@@ -38,7 +38,7 @@ class Commands(typer.core.TyperGroup):
     def get_command(self, _: Any, cmd_name: str) -> Any:  # noqa: ANN401 - likewise
         """Return the command of that name, or None."""
         asked = [command for command in app.registered_commands if _name(command) == cmd_name]
-        # A name that is none of them is answered with a similar one, looked for among all.
+        # For an unknown name Typer suggests a similar one, so it needs all commands.
         for command in asked or app.registered_commands:
             alone = typer.Typer(rich_markup_mode=None, add_completion=False)
             assert command.callback is not None  # noqa: S101 - `app.command` gave it one
@@ -48,7 +48,7 @@ class Commands(typer.core.TyperGroup):
         return self.commands.get(cmd_name)
 
 
-# rich's help and tracebacks would cost more than the whole run, and its tracebacks show local variables.
+# Without rich: its help and tracebacks cost more than the whole run, and its tracebacks show local variables.
 program = typer.Typer(
     cls=Commands,
     help="Publish one trigger to NATS per time slot, and exit with a status that means something.",
@@ -68,33 +68,33 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
     run = Run()
-    said, complained = StringIO(), StringIO()
+    stdout, stderr = StringIO(), StringIO()
     try:
-        # The parser would wait for ever where nobody reads: what it says is printed as everything else is.
+        # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
         try:
-            with redirect_stdout(said), redirect_stderr(complained):
+            with redirect_stdout(stdout), redirect_stderr(stderr):
                 program(argv, prog_name="crypto-trigger", obj=run)
         finally:
-            run.output.pass_on(said.getvalue(), complained.getvalue())
+            run.output.pass_on(stdout.getvalue(), stderr.getvalue())
     except SystemExit as end:
         if end.code == Status.USAGE:
-            run.refuse(Usage(_complaint(end)), _report_file(sys.argv[1:] if argv is None else argv))
+            run.refuse(Usage(_problem(end)), _report_file(sys.argv[1:] if argv is None else argv))
         return end.code if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
-    except Exception as error:  # noqa: BLE001 - the gate
+    except Exception as error:  # noqa: BLE001 - every failure is reported here
         return run.fail(error)
     return int(Status.OK)
 
 
-def _complaint(end: SystemExit) -> str:
-    """Return what the parser found wrong: it ends the program while it handles an error of its own."""
+def _problem(end: SystemExit) -> str:
+    """Return what the parser found wrong. It raises SystemExit while it handles an error of its own."""
     said = getattr(end.__context__, "format_message", None)
     return str(said()) if said else "the command line is wrong"
 
 
 def _report_file(argv: "Sequence[str]") -> str | None:
-    """Return the report file that a wrong command line names, or for `publish` the environment."""
+    """Return the report file named by a wrong command line or, for `publish`, by the environment; else None."""
     named = os.environ.get("CRYPTO_TRIGGER_REPORT_FILE", "") if "publish" in argv else ""
     for word, after in zip_longest(argv, argv[1:], fillvalue=""):
         option, equals, value = word.partition("=")
@@ -137,7 +137,7 @@ def publish(
     if dry_run:
         from crypto_trigger.brokers.access import Access
 
-        Access.from_settings(settings)  # what a publish loads before it connects
+        Access.from_settings(settings)  # a publish loads and checks these before it connects
         draft.fix(None)
         run.dry_run(settings)
         return
@@ -217,12 +217,12 @@ def demo(
     """See it all work against a throw-away server."""
     run: Run = context.obj
     output = run.begin()
-    from crypto_trigger import demo as story
+    from crypto_trigger import demo as demonstration
 
     if stay:
-        story.stay(output, port or 4222)
+        demonstration.stay(output, port or 4222)
     else:
-        story.tell(output, port or -1)
+        demonstration.run(output, port or -1)
 
 
 def _name(command: typer.models.CommandInfo) -> str:

@@ -1,4 +1,4 @@
-"""The command line that a hint tells to run: it repeats the flags of this run that matter to the command."""
+"""Build the command line that a hint suggests, with the flags of this run that the command needs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from crypto_trigger.setting import Source
     from crypto_trigger.settings import Settings
 
-# The settings whose flags each command that connects has.
+# The settings that are flags of every command that connects to a server.
 _SHARED = ("servers", "subject", "stream", "delivery", "every", "timeout", "give_up_after")
 
 
 def command_line(settings: Settings, command: str, *options: str) -> str:
     """Return `crypto-trigger COMMAND`, the flags that were given and then `options`, quoted for a shell.
 
-    Only what was given as a flag is repeated: the environment and a `.env` file are still there. Addresses come
-    without the credentials they had.
+    Only flags are repeated: the environment and a `.env` file still apply. Server addresses are shown without their
+    credentials.
     """
-    from shlex import quote  # on the way of a failure only
+    from shlex import quote  # only a failure needs it
 
     flags = []
     if settings.env_file is not None:

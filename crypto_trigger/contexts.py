@@ -12,14 +12,14 @@ from crypto_trigger.masking import mask_keys, shown, shown_path
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What a context can hold besides that decides neither where we connect nor as whom.
+# The other keys of a context. They decide neither the servers nor the credentials.
 _OTHER_KEYS = {"name", "description", "color_scheme", "jetstream_event_prefix"}
 
 
 def path_of(name: str, environ: Mapping[str, str]) -> str:
-    """Return the path of a context: where the `nats` CLI keeps the one of that name, or the `.json` file it names.
+    """Return the path of a context: for a name, the file of the `nats` CLI; for a path to a `.json` file, that file.
 
-    Raises ValueError for what can be neither.
+    Raises ValueError for a text that is neither.
     """
     if name.endswith(".json"):
         return values.path(name)
@@ -30,9 +30,9 @@ def path_of(name: str, environ: Mapping[str, str]) -> str:
 
 
 def read(path: str, keys: set[str], until: float) -> tuple[dict[str, str], list[str]]:
-    """Return the values of those `keys` that a context has, and what is wrong with the others.
+    """Return the values that a context has for `keys`, and a problem for each other value.
 
-    `until` bounds the reading as `read_text` does. Raises ValueError where the file is no context.
+    `until` limits the time as in `files.read_text`. Raises ValueError if the file is not a context.
     """
     try:
         text = read_text(path, until)
@@ -43,7 +43,7 @@ def read(path: str, keys: set[str], until: float) -> tuple[dict[str, str], list[
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise ValueError(f"is not a NATS context: {shown_path(path)} is not a JSON object")  # noqa: TRY004 - as all
+        raise ValueError(f"is not a NATS context: {shown_path(path)} is not a JSON object")  # noqa: TRY004 - documented
     found, problems = {}, []
     for key, value in content.items():
         if value in ("", None, False, []) or key in _OTHER_KEYS:
@@ -61,7 +61,7 @@ def _text_of(key: str, value: object, keys: set[str]) -> str:
     if isinstance(value, bool):
         return "true"
     if not isinstance(value, str):
-        raise ValueError(f"holds a {key} that is not text")  # noqa: TRY004 - as all
+        raise ValueError(f"holds a {key} that is not text")  # noqa: TRY004 - read() expects ValueError
     if key != "url" and "://" in value and not value.startswith("file://"):
         raise ValueError(f"holds a {key} to be fetched from elsewhere, which is not supported here")
     return value.removeprefix("file://")

@@ -1,4 +1,4 @@
-"""Which credentials a server is shown, in words."""
+"""Describe in words which credentials are sent to a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def in_force(settings: Settings, address: Address) -> str:  # noqa: PLR0911 - on
     """Return text like `user 'worker' (from NATS_USER, the environment)`, or `no credentials`. Shows no secret.
 
     The order is that of nats.go and of the connection: the server's URL, user and password, credentials file, nkey,
-    token. A user name is shown only where there is a password beside it: alone it is a token.
+    token. A user name is shown only if there is a password, too: without one it is a token.
     """
     url = settings.source("servers").place
     if address.user or address.password:
@@ -44,6 +44,6 @@ def in_force(settings: Settings, address: Address) -> str:  # noqa: PLR0911 - on
 
 
 def _place(settings: Settings, attribute: str) -> str:
-    """Return the place of a secret that the variable or its file holds, whichever is in force."""
+    """Return where a secret came from: its variable, or the variable that names its file."""
     mounted = settings.source(f"{attribute}_file")
     return (mounted if mounted.raw is not None else settings.source(attribute)).place

@@ -1,4 +1,4 @@
-"""Deliver one trigger, and say what may be claimed of it afterwards. Knows a `Publisher`, not nats."""
+"""Deliver one trigger with retries, and say in the end whether it may be stored. Does not depend on nats."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class Publisher(Protocol):
-    """What delivers: one attempt a call."""
+    """A way to deliver: one attempt per call."""
 
     async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
-        """Make one attempt; `attempt.sent` is True while the message may have left and may be stored.
+        """Make one attempt; `attempt.sent` is True while the message may have been sent and may be stored.
 
         Fixes the draft's slot before it sends anything. Raises a BrokerError: NoAck where the message may be stored,
         any other where it certainly is not; ConfigError where the draft's time does not fit the server's.
         """
 
     def again(self) -> str:
-        """Return what running again means for a trigger that may be stored, as a hint."""
+        """Return a hint about running again, for a trigger that may be stored."""
 
 
 async def deliver(

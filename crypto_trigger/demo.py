@@ -1,4 +1,4 @@
-"""The whole story against a throw-away server: set up, publish, publish again, and what failure looks like."""
+"""The demo: against a temporary server, set up the stream, publish, publish again, and fail to publish."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from crypto_trigger.render import Output
     from crypto_trigger.settings import Settings
 
-# How often to see whether the server is still there.
-_LOOK_SECONDS = 0.1
+# How often to check that the server still runs.
+_POLL_SECONDS = 0.1
 
 
-def tell(output: Output, port: int) -> None:
-    """Show what each command answers. Raises a TriggerError if anything goes otherwise than it should."""
+def run(output: Output, port: int) -> None:
+    """Run each command and show its answer. Raises a TriggerError if a command fails that should not."""
     with Server(port, guarded=True) as server:
-        output.answer(f"A throw-away nats-server listens on {server.url}; it goes when this ends.", {})
-        asyncio.run(_story(output, _settings(server.url)))
+        output.answer(f"A throw-away nats-server listens on {server.url}; it is removed at the end.", {})
+        asyncio.run(_run(output, _settings(server.url)))
     output.answer(
         "\nThat was all: no process and no file is left. Next: crypto-trigger demo --stay, "
         "or NATS_URL=nats://your-server:4222 crypto-trigger setup",
@@ -54,21 +54,21 @@ def stay(output: Output, port: int) -> None:
     output.answer("stopped; no process and no file is left", {})
 
 
-async def _story(output: Output, settings: Settings) -> None:
+async def _run(output: Output, settings: Settings) -> None:
     now = datetime.now(UTC)
     received: list[str] = []
     async with listening(settings, lambda subject, payload: received.append(f"{payload.decode()} on {subject}")):
         await _set_up(output, settings)
         await _publish(output, settings, now, "crypto-trigger publish")
         await _publish(output, settings, now, "crypto-trigger publish        # again, in the same slot")
-        # Its message may still be on its way when the server's acknowledgement of it is not any more.
+        # The subscriber may get its message after the publisher got its acknowledgement.
         for _ in range(100):
             if received:
                 break
             await asyncio.sleep(0.01)
     output.answer(f"\nWhat a subscriber received: {', '.join(received) or 'nothing'}", {})
     with socket.socket() as taken:
-        # Bound and not listening: nobody else can take the port, and everybody is refused.
+        # Bound but not listening: no other program can take the port, and every connection is refused.
         taken.bind(("127.0.0.1", 0))
         nowhere = Address("127.0.0.1", taken.getsockname()[1])
         impatient = settings._replace(servers=(nowhere,), give_up_after=timedelta(milliseconds=500))
@@ -96,7 +96,7 @@ async def _stay(output: Output, settings: Settings) -> None:
                         "start it again with: crypto-trigger demo --stay",
                     )
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stopped.wait(), _LOOK_SECONDS)
+                    await asyncio.wait_for(stopped.wait(), _POLL_SECONDS)
 
 
 async def _set_up(output: Output, settings: Settings) -> None:
@@ -126,5 +126,5 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
 
 
 def _settings(url: str) -> Settings:
-    """Return the defaults with this server: neither the environment nor a .env has a say in the demo."""
+    """Return the default settings with this server. The environment and a .env file do not apply to the demo."""
     return load({"servers": url}, os.devnull, {})

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 
 class Draft:
-    """The trigger of one run. Its slot is fixed at the first answer of the server and never changes after that.
+    """The trigger of one run. Its slot is fixed at the first answer of the server and does not change after that.
 
-    Until then `trigger` is that of this host's clock. `warnings` and `details` say what was found when it was fixed.
+    Until then, `trigger` is for the slot by this host's clock. `warnings` and `details` are texts for the operator
+    about the fixing.
     """
 
     def __init__(self, settings: Settings, now: datetime, host: str, *, force: bool, offline: bool = False) -> None:
-        """Take this host's time and name; `offline` where no server will be asked.
+        """Take this host's time and name. `offline` means that no server will be asked.
 
-        Raises ConfigError where the time that the run was given does not fit this host's clock, if that decides: with
-        JetStream the server's does, once it is asked.
+        Raises ConfigError if the time given to the run does not fit this host's clock, and this clock decides. With
+        JetStream the server's clock decides, once it is asked.
         """
         self._settings = settings
         self._source = source_of(settings.client_id, host)
@@ -49,7 +50,8 @@ class Draft:
     def fix(self, reading: Reading | None) -> Trigger:
         """Fix the slot by the server's clock, or by this host's if there is no reading, and return the trigger.
 
-        A slot that is fixed stays. Raises ConfigError where the time that the run was given does not fit that clock.
+        A slot that is already fixed does not change. Raises ConfigError if the slot of the given time has not begun by
+        that clock.
         """
         if self.fixed:
             return self.trigger
@@ -76,6 +78,6 @@ class Draft:
 
 
 def _rounded(length: timedelta) -> timedelta:
-    """Return a length of time to the millisecond, or to the second from a second on."""
+    """Return a duration rounded to milliseconds, or to seconds if it is at least one second; never zero."""
     step = timedelta(seconds=1) if length >= timedelta(seconds=1) else timedelta(milliseconds=1)
     return max(step, round(length / step) * step)

@@ -1,4 +1,4 @@
-"""Read an env file: NAME=value a line, as dotenv writes it."""
+"""Read an env file: one NAME=value per line, in the format of dotenv."""
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text.
 
@@ -9,30 +9,30 @@ from typing import NamedTuple
 from crypto_trigger.files import read_text
 from crypto_trigger.masking import shown_path
 
-# python-dotenv looks for the end of a value in a time that grows with the square of the blanks in it.
+# python-dotenv needs time that grows with the square of the number of blanks in a row.
 _MOST_BLANKS = 256
 
 
 class Entry(NamedTuple):
-    """One line of an env file: its value, None where it has no `=`, and where it stands."""
+    """One entry of an env file: its value, None where the line has no `=`, and its place (file and line)."""
 
     value: str | None
     origin: str
 
 
 class EnvFile(NamedTuple):
-    """What an env file holds, by name, and a line for each thing that is wrong with it."""
+    """The entries of an env file by name, and one line for each problem with it."""
 
     entries: dict[str, Entry]
     problems: tuple[str, ...]
 
 
 def read(path: str, until: float, *, asked_for: bool) -> EnvFile:
-    """Return what the env file holds; of a name that comes twice, the last one.
+    """Return the content of the env file. Where a name occurs twice, the last entry counts.
 
-    `until` bounds the reading as `read_text` does. A file that was not asked for is the working directory's.
+    `until` limits the time as in `files.read_text`. `asked_for` is false for the `.env` of the working directory.
     """
-    # A directory of that name is somebody's virtual environment, not ours to complain about.
+    # A directory named .env is usually a virtual environment, so it is not an error.
     if not asked_for and Path(path).is_dir():
         return EnvFile({}, ())
     shown = shown_path(path)
@@ -54,10 +54,10 @@ def _parse(content: str, named: str) -> EnvFile:
 
     entries: dict[str, Entry] = {}
     problems = []
-    # Node's dotenv, which wrote these files, expands no ${NAME}; neither do we.
+    # ${NAME} is not expanded: the files come from programs that use Node's dotenv, which does not expand it, either.
     for binding in parse_stream(StringIO(content)):
         text = binding.original.string
-        # The parser counts a binding from the blank lines before it.
+        # The parser's line number is that of the first blank line before the binding.
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         origin = f"{named} line {line}"
         if binding.error:

@@ -1,4 +1,4 @@
-"""Every way to fail: the exit status each one means, and whether trying again helps.
+"""The errors of this program: the exit status of each, and whether it is tried again.
 
 ::
 
@@ -14,8 +14,8 @@
         +-- Denied        77  credentials or permissions refused
         +-- Unusable      78  JetStream is off, or the stream does not exist
 
-The statuses are those of sysexits(3), because nobody else in the process claims 64 to 78: 1 is Python's, 2 is Typer's,
-0 to 3 belong to monitoring plugins, 126 and up to the shell.
+The statuses are those of sysexits(3), because nothing else in the process uses 64 to 78: Python uses 1, Typer 2,
+monitoring plugins 0 to 3, and the shell 126 and above.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Status(IntEnum):
-    """What the process exits with: the answer to "is the trigger in the stream?"."""
+    """The exit status of the process: the answer to "is the trigger in the stream?"."""
 
     OK = 0
     USAGE = 2
@@ -47,7 +47,7 @@ class Status(IntEnum):
 
 
 class Outcome(StrEnum):
-    """What a run came to, in the report's one word."""
+    """The result of a run, as one word of the report."""
 
     PUBLISHED = "published"
     DUPLICATE = "duplicate"
@@ -64,7 +64,7 @@ class Outcome(StrEnum):
 
 
 class Fact(StrEnum):
-    """What a failure of the server, or of the way to it, comes down to; a caller that has to know asks for this."""
+    """What happened when the server, or the connection to it, failed; for callers that act on the cause."""
 
     # The connection
     CONNECTION_REFUSED = "connection-refused"
@@ -114,11 +114,11 @@ class Fact(StrEnum):
 
 
 class TriggerError(Exception):
-    """A foreseeable failure, with the sentence the operator reads and the next thing to do.
+    """A foreseeable failure, with a message for the operator and a hint what to do next.
 
-    `message` says what happened and where; `hint` what to do about it (may be empty). Neither ends in a full stop.
-    `attempts` counts the attempts that were made; 0 where there was none. `perhaps` says whether what was asked for may
-    have been done all the same.
+    `message` says what happened and where; `hint` says what to do about it (may be empty). Neither ends in a full stop.
+    `attempts` is the number of attempts that were made, 0 if there was none. `perhaps` is true if the action may have
+    been done in spite of the failure.
     """
 
     status: ClassVar[Status]
@@ -133,7 +133,7 @@ class TriggerError(Exception):
 
     @property
     def exit_status(self) -> int:
-        """The status this failure ends the process with."""
+        """The exit status of a process that ends with this failure."""
         return self.status
 
     @property
@@ -153,7 +153,7 @@ class Usage(TriggerError):
 class ConfigError(TriggerError):
     """One or more settings are wrong; each problem is one line naming the variable, its value and its origin.
 
-    `known` holds the values that could be read all the same, so that the failure itself can be reported.
+    `known` holds the values that could be read, because they may say where to report the failure.
     """
 
     status = Status.CONFIG
@@ -166,7 +166,7 @@ class ConfigError(TriggerError):
 
 
 class Interrupted(TriggerError):
-    """A signal ended the run before what it asked for was acknowledged."""
+    """A signal ended the run before the server acknowledged the action."""
 
     status = Status.INTERRUPTED
     outcome = Outcome.INTERRUPTED
@@ -183,7 +183,7 @@ class Interrupted(TriggerError):
 
 
 class BrokerError(TriggerError):
-    """The server, or the way to it, failed. `retryable` says whether another attempt may go better.
+    """The server, or the connection to it, failed. `retryable` says whether another attempt may succeed.
 
     `fact` is what happened, for callers that act on it; `said` is the text of the server or of the library, if any;
     `code` is the `err_code` of a JetStream answer, or 0. `cut_short` tells that the deadline left it less time than the
@@ -214,7 +214,7 @@ class Unavailable(BrokerError):
 
 
 class NoAck(BrokerError):
-    """It was sent and nobody acknowledged it: it may have been done."""
+    """The request was sent and not acknowledged: it may have been done."""
 
     status = Status.UNKNOWN
     outcome = Outcome.UNKNOWN
@@ -223,7 +223,7 @@ class NoAck(BrokerError):
 
 
 class Rejected(BrokerError):
-    """The server answered that it will not store this message: too large, stream sealed, another stream's subject."""
+    """The server refuses this message for good: too large, a sealed stream, or the subject of another stream."""
 
     status = Status.REJECTED
     outcome = Outcome.REJECTED

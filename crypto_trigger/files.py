@@ -1,4 +1,4 @@
-"""Read the files that settings name, in bounded time and size, whatever they turn out to be."""
+"""Read the files that settings name, with a limit on time and size, whatever kind of file they are."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from stat import S_ISDIR, S_ISFIFO, S_ISREG
 
-# In bytes. What is read here is parsed here, by patterns that take their time: a credentials file has 2 KiB.
+# In bytes. The text is parsed with regular expressions, which are slow on long texts; a credentials file has 2 KiB.
 _LARGEST_TEXT = 1 << 16
-# In bytes. OpenSSL looks through all of it; the certificate authorities of a whole system are 0.2 MiB.
+# In bytes. OpenSSL reads the whole file; the certificate authorities of a whole system have 0.2 MiB.
 _LARGEST_CERTIFICATES = 1 << 23
 _CHUNK = 1 << 16
 
@@ -17,12 +17,12 @@ _CHUNK = 1 << 16
 def read_text(path: str, until: float) -> str:
     """Return the content of a file or pipe as text, without a byte order mark.
 
-    `until` is a time of `time.monotonic()`: a pipe, as a shell makes of <(command), may take a moment to be filled, and
-    one that is not written and closed by then is given up. Raises ValueError with what is wrong: that, or the file
-    cannot be opened, is a directory, holds more than 64 KiB, no UTF-8, or NUL bytes.
+    `until` is a time of `time.monotonic()`: a pipe, such as the shell's <(command), must be written and closed by then.
+    Raises ValueError with what is wrong: the pipe was not, or the file cannot be opened, is a directory, is larger than
+    64 KiB, is not UTF-8, or contains NUL bytes.
     """
     try:
-        # Not waiting for a pipe's other end, as a plain open would.
+        # Without O_NONBLOCK, open would wait until a pipe has a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             content = _drain(descriptor, until)
@@ -57,13 +57,13 @@ def _drain(descriptor: int, until: float) -> bytes:
 
 
 def regular_file(path: str) -> Path:
-    """Return the path of a regular file that can be read, more than once: no pipe and no device.
+    """Return the path of a regular file that can be read. It is read more than once: pipes and devices are refused.
 
     Raises ValueError with what is wrong.
     """
     try:
-        # Looked at before it is opened: to open a device can have an effect.
-        found = os.stat(path)  # noqa: PTH116 - a Path says no to NUL
+        # Check before opening: opening a device can have side effects.
+        found = os.stat(path)  # noqa: PTH116 - a Path refuses NUL
         if S_ISDIR(found.st_mode):
             raise ValueError("is a directory, not a file")
         if S_ISFIFO(found.st_mode):

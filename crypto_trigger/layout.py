@@ -1,8 +1,8 @@
-"""What a stream must be like so that a slot gets one trigger, and how an existing stream differs.
+"""The configuration that a stream needs for one trigger per slot, and how an existing stream differs from it.
 
-A configuration is that of the JetStream API: its names, and its units (nanoseconds). An existing stream may hold other
+A configuration has the names and the units (nanoseconds) of the JetStream API. An existing stream may hold other
 people's messages. So `mended` changes only what one trigger per slot needs; the rest is the owner's choice, and
-`notes` names it.
+`notes` lists it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DURATIONS = ("max_age", "duplicate_window")
 _LIMITS = ("max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size")
 _MOST_SUBJECTS_SHOWN = 5
 _CONSUMED = "once a trigger is consumed, only the duplicate window protects its slot"
-# What a choice of the owner's means for the triggers, where that is not plain.
+# The effect of an owner's choice on the triggers, where it is not obvious.
 _EFFECTS = {
     ("retention", "workqueue"): _CONSUMED,
     ("retention", "interest"): f"without a consumer nothing is stored; {_CONSUMED}",
@@ -31,7 +31,7 @@ _EFFECTS = {
 
 
 class Difference(NamedTuple):
-    """A property that one trigger per slot needs otherwise: what it is and what it must be, as a person writes it."""
+    """A property that must change for one trigger per slot: its value and the needed one, as a person writes them."""
 
     name: str
     found: str
@@ -39,7 +39,7 @@ class Difference(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A property that is not as `setup` creates it and is the owner's choice; `effect`, if any, on the triggers."""
+    """A property that differs from what `setup` creates: the owner's choice. `effect` is what it means for triggers."""
 
     name: str
     found: str
@@ -48,19 +48,19 @@ class Note(NamedTuple):
 
 
 class Obstacle(NamedTuple):
-    """Why a stream cannot hold one trigger per slot, and what to do: nothing that `setup --update` may change."""
+    """Why a stream cannot have one trigger per slot, and what to do. `setup --update` may not change it."""
 
     problem: str
     remedy: str
 
 
 def duplicate_window(every: timedelta) -> timedelta:
-    """Return the shortest duplicate window: two slots, so that a run retried at the end of its slot is recognised."""
+    """Return the shortest duplicate window: two slots, so that a retry at the end of a slot is still recognised."""
     return 2 * every
 
 
 def new(stream: str, subject: str, every: timedelta, replicas: int = 1) -> dict[str, Any]:
-    """Return the configuration of a stream that is to be created. `every` is the length of a slot."""
+    """Return the configuration of a new stream. `every` is the length of a slot."""
     window = duplicate_window(every)
     return {
         "name": stream,
@@ -76,14 +76,14 @@ def new(stream: str, subject: str, every: timedelta, replicas: int = 1) -> dict[
 
 
 def properties(config: Config) -> dict[str, str]:
-    """Return what a created stream's configuration says, as a person writes it; the name is left out."""
+    """Return the configuration of a new stream as a person writes it, without the stream's name."""
     return {name: _show(name, value) for name, value in config.items() if name != "name"}
 
 
 def mended(config: Config, subject: str, every: timedelta, replicas: int | None = None) -> dict[str, Any]:
-    """Return an existing configuration with what one trigger per slot needs, and all else as it is.
+    """Return an existing configuration with the changes that one trigger per slot needs; the rest stays as it is.
 
-    `replicas` None leaves their number to the owner, too.
+    With `replicas` None the number of replicas stays as it is, too.
     """
     subjects = config.get("subjects") or []
     window = _nanoseconds(duplicate_window(every))
@@ -109,7 +109,7 @@ def differences(config: Config, wanted: Config) -> tuple[Difference, ...]:
 
 
 def notes(config: Config, subject: str, every: timedelta, replicas: int | None = None) -> tuple[Note, ...]:
-    """Return the owner's choices: what is not as `setup` creates a stream and stays as it is, by name."""
+    """Return the owner's choices by name: properties that differ from what `setup` creates, and are not changed."""
     created: dict[str, Any] = {
         **new("", subject, every),
         **dict.fromkeys(_LIMITS, -1),
@@ -119,7 +119,7 @@ def notes(config: Config, subject: str, every: timedelta, replicas: int | None =
     others = {"name", "subjects", "duplicate_window", *(("num_replicas",) if replicas is not None else ())}
     found = []
     for name, value in created.items():
-        # The server leaves out what is at its default.
+        # The server leaves out a field that has its default value.
         present = config.get(name, False if value is True else value)
         if name not in others and present != value:
             shown = _show(name, present)
@@ -136,15 +136,15 @@ def notes(config: Config, subject: str, every: timedelta, replicas: int | None =
 
 
 def obstacle(config: Config, every: timedelta) -> Obstacle | None:
-    """Return why no update of ours makes the stream fit, or None."""
+    """Return why an update by `setup` is not enough, or None if it is."""
     stream = config.get("name")
     elsewhere = "store the triggers in another stream: --stream NAME"
     if config.get("mirror"):
         return Obstacle(
-            f"stream {stream} is a mirror of {config['mirror'].get('name')}: nobody publishes to it", elsewhere
+            f"stream {stream} is a mirror of {config['mirror'].get('name')}: it takes no published messages", elsewhere
         )
     if config.get("sealed"):
-        return Obstacle(f"stream {stream} is sealed: it takes no message any more", elsewhere)
+        return Obstacle(f"stream {stream} is sealed: it takes no more messages", elsewhere)
     if config.get("allow_msg_counter"):
         return Obstacle(f"stream {stream} holds counters (allow_msg_counter) and takes no other message", elsewhere)
     window, max_age = duplicate_window(every), config.get("max_age") or 0
@@ -183,7 +183,7 @@ def _show(name: str, value: Any) -> str:  # noqa: ANN401 - a value of the API's 
         return "unlimited"
     if name == "subjects":
         subjects = list(value or ["none"])
-        # The last one is the one that an update adds.
+        # The last one is always shown: an update adds the subject there.
         cut = len(subjects) - _MOST_SUBJECTS_SHOWN
         shown = [*subjects[: _MOST_SUBJECTS_SHOWN - 1], f"({cut} more)", subjects[-1]] if cut > 0 else subjects
         return ", ".join(map(str, shown))

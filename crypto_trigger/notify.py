@@ -1,4 +1,4 @@
-"""Tell others how a run ended, after the verdict: nothing here changes it, and a failure is one warning."""
+"""Pass on the report of a run that has ended. A failure to do so is one warning and changes no exit status."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 
 from crypto_trigger.streams import send
 
-_MOST_LINKS = 40  # as the kernel has it (path_resolution(7))
+_MOST_LINKS = 40  # the kernel's limit (path_resolution(7))
 
 
 def write_report(path: str, report: str, seconds: float) -> str:
-    """Write a report, one line, over what the file held. Return what went wrong, or an empty text.
+    """Write a report as one line in place of the file's content. Return what went wrong, or an empty text.
 
-    Not by way of a temporary file: /dev/termination-log is a mount that cannot be replaced. Not waiting either: a
-    FIFO that nobody reads is refused. One of the process's own descriptors, such as /dev/stdout, is written to as it
-    is, for at most `seconds`: to open it again would empty the file that it is redirected to.
+    The file itself is not replaced by another: /dev/termination-log is a mount, which cannot be replaced. A FIFO that
+    nobody reads is refused, without waiting. A descriptor of this process, such as /dev/stdout, is written to for at
+    most `seconds`. It is not opened again, because that would empty the file that it is redirected to.
     """
     data = (report + "\n").encode()
     try:
@@ -33,7 +33,7 @@ def write_report(path: str, report: str, seconds: float) -> str:
 
 
 def _own_descriptor(path: str) -> int | None:
-    """Return the number of this process's descriptor that a path names, through symbolic links too, or None."""
+    """Return the number of the descriptor of this process that a path names, also through symbolic links, or None."""
     ours = re.escape(os.path.realpath("/proc/self")) + r"(/task/[0-9]+)?/fd"
     for _ in range(_MOST_LINKS):
         folder, name = os.path.split(path)
@@ -41,7 +41,7 @@ def _own_descriptor(path: str) -> int | None:
         if name.isdecimal() and re.fullmatch(ours, folder):
             return int(name)
         try:
-            path = os.path.join(folder, os.readlink(os.path.join(folder, name)))  # noqa: PTH115, PTH118 - a text
+            path = os.path.join(folder, os.readlink(os.path.join(folder, name)))  # noqa: PTH115, PTH118 - not a Path
         except OSError:  # no link
             return None
     return None

@@ -1,4 +1,4 @@
-"""The options of the commands: those of the settings, made from their table, and the few that are no settings."""
+"""The options of the commands: those of settings, made from the table, and the few that are not settings."""
 
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run.
@@ -14,7 +14,7 @@ import typer.core
 if TYPE_CHECKING:
     from crypto_trigger.setting import Setting
 
-# As the groups of settings are called, of which nothing is loaded before a command is asked for.
+# Two names of `setting.Group`, which is not loaded before a command needs it.
 _MESSAGE, _OUTPUT = "Message", "Output"
 EnvFile = Annotated[
     str | None,
@@ -48,13 +48,13 @@ Port = Annotated[
 
 
 class Command(typer.core.TyperCommand):
-    """A command whose help lists its options by what they are about.
+    """A command whose help lists its options in groups.
 
-    The group of an option is what Typer calls its panel, and shows with rich alone, which would cost more than the run.
+    Typer calls the group of an option its panel. It shows panels only with rich, which costs more than the whole run.
     """
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - of types private to Typer
-        """Write a section for each group of options; those of no group come last."""
+        """Write a section for each group of options; options without a group come last."""
         from crypto_trigger.setting import Group
 
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group}
@@ -70,7 +70,7 @@ class Command(typer.core.TyperCommand):
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that takes the flags of the settings as options, if it has a parameter `**flags` for them.
 
-    They are handed on by attribute, as text that is parsed where all layers are, and None where they are not given.
+    Flags are passed by attribute, as text, or None where a flag is not given. They are parsed with the other layers.
     """
     signature = inspect.signature(command)
     own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]

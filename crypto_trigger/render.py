@@ -1,6 +1,6 @@
-"""Values -> lines, JSON objects and tables. Everything printed passes here, and nothing secret passes.
+"""Turn values into lines, JSON objects and tables, and print them, with secrets masked. All output goes through here.
 
-stdout is the answer: one line, or one JSON object, or nothing. stderr is everything else.
+stdout gets the answer: one line, or one JSON object, or nothing. stderr gets everything else.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 _SHORTEST_SECRET = 6
 _GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
-# How long words that the run does not depend on wait for a reader, in seconds: the event loop waits as long.
-_PASSING = 0.25
-# How long an answer waits for a reader while the run's deadline is not known, in seconds.
-_DEADLINE_UNKNOWN = 1.0
+# How long optional output waits for a reader, in seconds. The event loop is blocked for that time.
+_OPTIONAL_SECONDS = 0.25
+# How long the answer waits for a reader while the deadline is not known, in seconds.
+_SECONDS_WITHOUT_DEADLINE = 1.0
 
 
 class Output:
-    """Where a command's words go: the answer to stdout, the rest to stderr, in the form asked for.
+    """Prints the output of a command: the answer to stdout, the rest to stderr, in the form that was asked for.
 
-    A closed or full stdout never changes the exit status: that answers for the trigger, not for the terminal. Nor does
-    a reader that does not read hold the run: the answer and the reason of a failure are given up at `deadline` (on the
-    monotonic clock, in seconds; None where it is not known), and everything else is dropped at once.
+    A closed or full stdout does not change the exit status, which is about the trigger. Slow readers do not block the
+    run: the answer and the reason for a failure wait until `deadline` (a time of `time.monotonic()`, or None if it is
+    not known). Everything else is optional, and is dropped if it is not read almost at once.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
@@ -53,24 +53,24 @@ class Output:
         self._spinner: Any = None
 
     @property
-    def patience(self) -> float:
-        """How long an answer waits for a reader from now on, in seconds."""
-        return _DEADLINE_UNKNOWN if self.deadline is None else max(LEAST, self.deadline - time.monotonic())
+    def seconds_left(self) -> float:
+        """How long the answer may wait for a reader from now on, in seconds."""
+        return _SECONDS_WITHOUT_DEADLINE if self.deadline is None else max(LEAST, self.deadline - time.monotonic())
 
     def keep_secret(self, secrets: Sequence[str]) -> None:
-        """Print `***` in the place of each of these texts from now on."""
-        # The longest first: one may be part of another. The shortest would blot out ordinary words; each place that
-        # shows a value masks those itself.
+        """Print `***` in place of each of these texts from now on."""
+        # The longest first, because one may be part of another. Very short ones are left out, because masking them
+        # would hide ordinary words; code that shows the value of a setting masks those itself.
         self._secrets = tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
 
     def answer(self, text: str, data: Mapping[str, Any] | Sequence[Any]) -> None:
         """Print the answer: `text`, or `data` as one JSON object."""
         if self.quiet:
             return
-        self._finally(self._stdout, self._json(data, self._stdout) if self.as_json else self._clean_lines(text))
+        self._write_required(self._stdout, self._json(data, self._stdout) if self.as_json else self._clean_lines(text))
 
     def report(self, report: Report) -> None:
-        """Print what a run came to: why it failed on stderr, the answer on stdout."""
+        """Print the result of a run: the reason for a failure on stderr, the answer on stdout."""
         for warning in report.warnings or ():
             self.warn(warning)
         if report.error:
@@ -80,23 +80,23 @@ class Output:
 
     def show(self, text: str) -> None:
         """Print one of many lines on stdout; it is dropped if nobody reads."""
-        self._passing(self._stdout, self._clean_lines(text))
+        self._write_optional(self._stdout, self._clean_lines(text))
 
     def failure(self, message: str) -> None:
         """Print why the run failed, on stderr; several lines only for several problems."""
-        self._finally(self._stderr, self._clean_lines(message, "crypto-trigger: "))
+        self._write_required(self._stderr, self._clean_lines(message, "crypto-trigger: "))
 
     def warn(self, message: str) -> None:
         """Print a warning, on stderr."""
-        self._passing(self._stderr, self._clean_lines(f"crypto-trigger: warning: {message}"))
+        self._write_optional(self._stderr, self._clean_lines(f"crypto-trigger: warning: {message}"))
 
     def detail(self, message: str) -> None:
-        """Print what only `--verbose` asks for, on stderr."""
+        """Print a detail on stderr, with `--verbose` only."""
         if self.verbose:
-            self._passing(self._stderr, self._clean_lines(f"crypto-trigger: {message}"))
+            self._write_optional(self._stderr, self._clean_lines(f"crypto-trigger: {message}"))
 
     def waiting(self, wait: Wait) -> None:
-        """Show why a run waits: as a line with `--verbose`, as a moving one on a terminal, else not at all."""
+        """Show why a run waits: as a line with `--verbose`, as a spinner on a terminal, else not at all."""
         text = (
             f"attempt {wait.attempt} failed: {wait.cause.message}; "
             f"next in {wait.wait:.1f}s, giving up in {wait.left:.0f}s"
@@ -107,19 +107,19 @@ class Output:
             self._spin(self._clean(text))
 
     def traceback(self, error: BaseException) -> None:
-        """Print a traceback, on stderr: what a bug leaves behind."""
+        """Print the traceback of a bug, on stderr."""
         import traceback
 
-        self._finally(self._stderr, self._mask("".join(traceback.format_exception(error)).rstrip("\n")))
+        self._write_required(self._stderr, self._mask("".join(traceback.format_exception(error)).rstrip("\n")))
 
     def pass_on(self, stdout: str, stderr: str) -> None:
-        """Print what somebody else has written: the parser its help, or what is wrong with the command line."""
+        """Print what the parser of the command line has written: its help, or its error message."""
         for writer, text in ((self._stdout, stdout), (self._stderr, stderr)):
             if text:
-                self._finally(writer, self._clean_lines(text.removesuffix("\n")))
+                self._write_required(writer, self._clean_lines(text.removesuffix("\n")))
 
-    def settle(self) -> None:
-        """Take the moving line away."""
+    def _stop_spinner(self) -> None:
+        """Remove the spinner from the terminal."""
         spinner, self._spinner = self._spinner, None
         if spinner is not None:
             spinner.stop()
@@ -129,7 +129,7 @@ class Output:
         return self._json(report_data(report))
 
     def settings(self, rows: Sequence[Mapping[str, str]]) -> str:
-        """Return rows of `name`, `value`, `origin` and `meaning`: wrapped on a terminal, two lines each elsewhere."""
+        """Format rows of `name`, `value`, `origin` and `meaning`: wrapped on a terminal, else two lines per row."""
         width = self._stdout.width
         lines: list[str] = []
         for row in rows:
@@ -152,21 +152,21 @@ class Output:
             self._spinner.start()
         self._spinner.update(Text(_cut(text, width - 3), no_wrap=True))
 
-    def _finally(self, writer: Writer, text: str) -> None:
-        """Write what the run must say; a stream that does not take it in time is given up."""
-        self.settle()
+    def _write_required(self, writer: Writer, text: str) -> None:
+        """Write the answer or the reason for a failure. A stream that cannot take it in time is abandoned."""
+        self._stop_spinner()
         try:
-            writer.write(text + "\n", self.patience)
+            writer.write(text + "\n", self.seconds_left)
         except (OSError, ValueError) as error:
             writer.abandon()
             if writer is self._stdout and not isinstance(error, BrokenPipeError):
                 self.warn(f"the answer could not be written to stdout: {error}")
 
-    def _passing(self, writer: Writer, text: str) -> None:
-        """Write what the run can do without; it is dropped if nobody reads."""
-        self.settle()
+    def _write_optional(self, writer: Writer, text: str) -> None:
+        """Write optional output; it is dropped if nobody reads it."""
+        self._stop_spinner()
         try:
-            writer.write(text + "\n", 0.0 if writer.is_busy else _PASSING)
+            writer.write(text + "\n", 0.0 if writer.is_busy else _OPTIONAL_SECONDS)
         except TimeoutError:
             pass
         except (OSError, ValueError):
@@ -176,7 +176,7 @@ class Output:
         return "\n".join(before + self._clean(part) for part in text.split("\n"))
 
     def _clean(self, text: str) -> str:
-        """Mask what is secret and escape what a terminal would obey."""
+        """Mask secrets and escape control characters."""
         return escaped(self._mask(text))
 
     def _mask(self, text: str) -> str:
@@ -187,14 +187,14 @@ class Output:
     def _json(self, data: Mapping[str, Any] | Sequence[Any], writer: Writer | None = None) -> str:
         masked = self._masked(data)
         text = json.dumps(masked, ensure_ascii=False)
-        # What a terminal would obey, what the stream's encoding lacks, and the lone surrogates that stand for bytes of
-        # the environment that are no UTF-8.
+        # Escape everything that is not ASCII if there are control characters, characters that the stream cannot encode,
+        # or lone surrogates (bytes of the environment that are not UTF-8).
         if not text.isprintable() or (writer and not writer.takes(text)):
             return json.dumps(masked)
         return text
 
     def _masked(self, data: Any) -> Any:  # noqa: ANN401 - JSON
-        """Mask values; the names that we gave to keys and kinds are no secrets, even if a password is the same word."""
+        """Mask values. Keys and enum members are our own words: they stay, even if a password is the same word."""
         if isinstance(data, StrEnum):
             return data
         if isinstance(data, str):
@@ -207,7 +207,7 @@ class Output:
 
 
 class _Frames(TextIOBase):
-    """What rich writes a moving line to: a frame that the terminal does not take at once is dropped."""
+    """The file that rich writes the spinner to. A frame that the terminal does not take at once is dropped."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -228,11 +228,11 @@ class _Frames(TextIOBase):
         frame, self._frame = self._frame, ""
         if frame:
             with suppress(OSError, ValueError):
-                self._writer.write(frame, 0.0 if self._writer.is_busy else _PASSING)
+                self._writer.write(frame, 0.0 if self._writer.is_busy else _OPTIONAL_SECONDS)
 
 
 def report_line(report: Report) -> str:
-    """Return what a run came to, as a person reads it; several lines only for several wrong settings."""
+    """Return the result of a run for a person to read: one line, or several for several wrong settings."""
     match report.outcome:
         case Outcome.PUBLISHED:
             return f"published {_slot(report)} {_place(report)}{_tried(report)}{_GUARDS.get(report.guard or '', '')}"
@@ -260,7 +260,7 @@ def report_line(report: Report) -> str:
 
 
 def report_data(report: Report) -> dict[str, Any]:
-    """Return what a run came to, as JSON has it; keys that do not apply are absent."""
+    """Return the result of a run as a JSON object; keys that do not apply are absent."""
     data = report._asdict()
     for key, value in data.items():
         if isinstance(value, datetime):
@@ -283,7 +283,7 @@ def _tried(report: Report) -> str:
 
 
 def _place(report: Report) -> str:
-    """Return where the trigger is, or was sent to."""
+    """Return where the trigger is stored, or who it was sent to."""
     match report.delivery:
         case Delivery.JETSTREAM:
             return f"in stream {report.stream}, sequence {report.seq}"
@@ -316,7 +316,7 @@ def _dry_run(report: Report) -> str:
 
 
 def _reason(report: Report) -> str:
-    """Return why a run failed, what to do about it, and what became of its trigger if it was to deliver one."""
+    """Return why a run failed, what to do about it, and, for a publish, whether its trigger may be stored."""
     error = report.error
     if error is None:
         return str(report.outcome)
@@ -334,7 +334,7 @@ def _reason(report: Report) -> str:
 
 
 def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
-    """Return lines of at most `width` columns where words allow it: a long value is left whole, to be copied."""
+    """Return lines of at most `width` columns, broken at blanks only, so that a long value can be copied."""
     if width is None:
         return [text]
     import textwrap
@@ -343,15 +343,15 @@ def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
 
 
 def _cut(text: str, width: int) -> str:
-    """Return a line cut to `width` columns, at a word where there is one."""
+    """Return a line cut to `width` columns, between words if possible."""
     if len(text) <= width:
         return text
     return f"{text[: max(0, width - 3)].rpartition(' ')[0] or text[: max(0, width - 4)]} ..."
 
 
 def setup_line(setup: SetupResult) -> str:
-    """Return what became of the stream, and what is left to its owner."""
-    from crypto_trigger.brokers.setup import Change  # loaded by now; a publish does not load it
+    """Return the result of a setup for a person to read, with the notes about the owner's choices."""
+    from crypto_trigger.brokers.setup import Change  # loaded already; a publish does not load it
 
     name = f"stream {setup.stream}"
     created = ", ".join(f"{key} {value}" for key, value in setup.created.items())
@@ -384,7 +384,7 @@ def _differences(setup: SetupResult, found: str, wanted: str) -> str:
 
 
 def setup_data(setup: SetupResult) -> dict[str, Any]:
-    """Return what became of the stream, as JSON has it; keys that do not apply are absent."""
+    """Return the result of a setup as a JSON object; keys that do not apply are absent."""
     data = {
         "outcome": str(setup.change),
         "status": int(setup.status),

@@ -1,4 +1,4 @@
-"""What a run came to: one frozen value, made once at its end. Every output is a view of it."""
+"""The result of a run: one frozen value, made once at the end. Every output is a view of it."""
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
 # every run.
@@ -15,10 +15,10 @@ from crypto_trigger.values import Delivery
 
 
 class Failure(NamedTuple):
-    """Why a run failed: the kind of error, the sentence the operator reads, and the next thing to do if there is one.
+    """Why a run failed: the kind of error, the message for the operator, and a hint what to do, if there is one.
 
-    `perhaps` is True where what was asked for may have been done all the same, and else None. The kind is a
-    `TriggerError`'s, or the class of the exception that a bug raised.
+    `perhaps` is True if the action may have been done in spite of the failure, else None. `kind` is that of the
+    `TriggerError`, or, for a bug, the class name of the exception.
     """
 
     kind: str
@@ -28,16 +28,16 @@ class Failure(NamedTuple):
 
     @classmethod
     def of(cls, error: BaseException) -> Self:
-        """Return what is told of an exception."""
+        """Return what is reported of an exception."""
         if isinstance(error, TriggerError):
             return cls(error.kind, error.message, error.hint or None, error.perhaps or None)
         return cls(type(error).__name__, str(error))
 
 
 class Report(NamedTuple):
-    """What a run came to; what does not apply or is not known is None. docs/report.md describes each field.
+    """The result of a run. A field that does not apply or is not known is None. docs/report.md describes each field.
 
-    The names are the keys of the JSON object that operators' programs read: none may change its meaning.
+    The field names are the keys of the JSON object. Other programs read it, so no key may change its meaning.
     """
 
     outcome: Outcome
@@ -68,7 +68,7 @@ class Report(NamedTuple):
         return cls(outcome, int(status), datetime.now(UTC), __version__, round(elapsed * 1000))
 
     def with_settings(self, settings: Settings) -> Self:
-        """Return the report with what the settings say of every run: where it delivers, and as whom."""
+        """Return the report with what the settings say: where the run delivers to, and its client ID."""
         client_id = self.client_id or settings.client_id
         known = self._replace(delivery=settings.delivery, subject=settings.subject, client_id=client_id)
         match settings.delivery:
@@ -86,7 +86,7 @@ class Report(NamedTuple):
         return self._replace(msg_id=trigger.msg_id, scheduled_at=trigger.slot.start)
 
     def with_receipt(self, receipt: Receipt) -> Self:
-        """Return the report with what became of the trigger."""
+        """Return the report with the result of the delivery."""
         return self._replace(
             seq=receipt.seq,
             guard=receipt.guard,
@@ -98,16 +98,16 @@ class Report(NamedTuple):
         ).with_warnings(receipt.warnings)
 
     def with_warnings(self, warnings: Sequence[str]) -> Self:
-        """Return the report with these warnings behind those it has."""
+        """Return the report with `warnings` added after its own."""
         return self._replace(warnings=(*(self.warnings or ()), *warnings) or None)
 
     def with_error(self, error: BaseException) -> Self:
-        """Return the report with why the run failed, and after how many attempts if there were any."""
+        """Return the report with the reason for the failure, and the number of attempts if there were any."""
         return self._replace(error=Failure.of(error), attempts=getattr(error, "attempts", 0) or None)
 
 
 def verdict(error: BaseException) -> tuple[Outcome, int]:
-    """Return what a run that ends with this exception comes to, and its exit status."""
+    """Return the outcome and the exit status of a run that ends with this exception."""
     if isinstance(error, TriggerError):
         return error.outcome, error.exit_status
     return Outcome.BUG, int(Status.BUG)

@@ -1,8 +1,8 @@
 """Try something until it succeeds, fails for good, is interrupted or out of time.
 
-One deadline covers everything, and a signal moves it closer. What trying came to is one value or one `GaveUp`, which
-speaks for all attempts: the last error is not the verdict. If one attempt was sent and not acknowledged and the next
-nine found nobody, it may have been done, and only a later success can say otherwise.
+One deadline covers everything, and a signal moves it closer. The result is one value, or one `GaveUp` for all attempts.
+The last error alone does not decide: if the first attempt was sent and not acknowledged, and nine more attempts found
+no server, the work may still have been done. Only a later success changes that.
 """
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # What an answer that is already due may still take after a signal, in seconds.
 GRACE = 2.0
-# With less time left, in seconds, no attempt begins: what is cut short after it was sent may or may not have arrived.
+# With less time left, in seconds, no attempt begins: if it is cut off after sending, nobody knows whether it arrived.
 _TOO_LATE = 0.1
-# What a run opens at once: three for the event loop, one each for a connection, a module and the name lookup.
+# The file descriptors of a run: three for the event loop, one each for the connection, an import and the name lookup.
 _DESCRIPTORS = 6
 
 
 class Limits(NamedTuple):
-    """How long to go on, in seconds: the deadline, the bounds of the wait between attempts, and what is spent of it."""
+    """The time limits of a run, in seconds: the deadline, the bounds of the backoff, and the time already spent."""
 
     give_up_after: float
     backoff_base: float
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
 
     @classmethod
     def from_settings(cls, settings: "Settings", spent: float = 0.0) -> Self:
-        """Return the limits a run is set to, `spent` seconds after its deadline began to count."""
+        """Return the limits from the settings, `spent` seconds after the deadline began to count."""
         return cls(
             settings.give_up_after.total_seconds(),
             settings.backoff_base.total_seconds(),
@@ -50,12 +50,12 @@ class Limits(NamedTuple):
 
     @property
     def left(self) -> float:
-        """What is left of the deadline at the start, in seconds."""
+        """The time left until the deadline when the attempts begin, in seconds."""
         return max(0.0, self.give_up_after - self.spent)
 
 
 class Wait(NamedTuple):
-    """Why and how long a run waits between two attempts; the times in seconds."""
+    """Why and how long a run waits between two attempts. Times are in seconds."""
 
     attempt: int
     cause: BrokerError
@@ -64,14 +64,14 @@ class Wait(NamedTuple):
 
 
 class Attempt:
-    """One try: its number, beginning at 1, and the time that is left for it.
+    """One attempt: its number, beginning at 1, and the time that is left for it.
 
-    Whoever makes the attempt sets `sent` to True before anything leaves that may have an effect, and back to False once
-    it is known that it had none.
+    The code that makes the attempt sets `sent` to True before it sends anything that may have an effect, and back to
+    False once it knows that there was no effect.
     """
 
     def __init__(self, number: int, left: "Callable[[], float]") -> None:
-        """Take the number and a function that returns the time to the deadline, in seconds."""
+        """Take the number, and a function that returns the time left until the deadline, in seconds."""
         self.number = number
         self.left = left
         self.sent = False
@@ -79,7 +79,7 @@ class Attempt:
     def share(self, parts: int = 1) -> float:
         """Return an equal share of the time left, in seconds, for each of `parts` steps and for what comes after them.
 
-        Without it the first server that never answers would use up the whole time.
+        Otherwise the first server that never answers would use up all the time.
         """
         return self.left() / (parts + 1)
 
@@ -87,9 +87,9 @@ class Attempt:
 class GaveUp(Exception):
     """All attempts failed, or there was no time for more.
 
-    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known (of one
-    that the deadline cut short only if there is no other); `signum` is the signal that ended it, or 0; `limit` is the
-    deadline in seconds.
+    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known. The
+    error of an attempt that the deadline cut short counts only if there is no other. `signum` is the signal that ended
+    the run, or 0; `limit` is the deadline in seconds.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class GaveUp(Exception):
         self.limit = limit
 
     def error(self, again: str = "") -> BrokerError | Interrupted:
-        """Return the error that speaks for all attempts; `again` says what running again means if it may be done."""
+        """Return one error for all attempts. `again` is a hint about running again, used if the work may be done."""
         error = self._error(again)
         error.attempts = self.attempts
         return error
@@ -129,7 +129,7 @@ class GaveUp(Exception):
 class Retry:
     """Tries again until it succeeds, fails for good, or the time is up; SIGINT and SIGTERM shorten the time.
 
-    Use one for one `run`. `attempts` counts the attempts made.
+    One object is for one `run`.
     """
 
     def __init__(self, limits: Limits, on_wait: "Callable[[Wait], None]" = lambda _: None) -> None:
@@ -143,11 +143,11 @@ class Retry:
 
     @property
     def attempts(self) -> int:
-        """How many attempts were begun."""
+        """The number of attempts that have begun."""
         return self._attempt.number
 
     async def run(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
-        """Return what the first successful attempt returns. Raises GaveUp; errors of another kind pass as they are."""
+        """Return what the first successful attempt returns. Raises GaveUp; other errors are raised unchanged."""
         with routed(asyncio.get_running_loop(), self._interrupt):
             try:
                 async with asyncio.timeout(self._limits.left) as self._timeout:
@@ -172,9 +172,9 @@ class Retry:
                 self._attempt.sent = False
                 if self._signum or not error.retryable or self._left() < _TOO_LATE:
                     raise
-                # Loaded after a first failure only: a run that succeeds at once does not pay for it.
+                # This loads backoff, so only after a first failure: a run that succeeds at once does not need it.
                 waits = waits or _waits(self._limits)
-                # Never more than half of what is left, so that the end of the time is used, too.
+                # At most half of the time left, so that there is time for another attempt.
                 wait = min(next(waits), self._left() / 2)
                 self._on_wait(Wait(self.attempts, error, wait, self._left()))
             await asyncio.sleep(wait)
@@ -184,7 +184,7 @@ class Retry:
         return max(0.0, (when or 0.0) - asyncio.get_running_loop().time())
 
     def _interrupt(self, signum: int) -> None:
-        """Start no new attempt, and end: at once, or as soon as an answer already due is in or has had its time."""
+        """Start no new attempt. End at once; if an answer is due, wait for it until the grace period is over."""
         grace = GRACE if self._attempt.sent and not self._signum else 0.0
         self._signum = self._signum or signum
         if self._timeout and not self._timeout.expired():
@@ -192,9 +192,9 @@ class Retry:
 
 
 def complete(work: "Coroutine[Any, Any, T]") -> T:
-    """Run a coroutine in an event loop of its own and return what it returns.
+    """Run a coroutine in a new event loop and return its result.
 
-    Raises what it raises, and Unavailable where the process has too few file descriptors left to do it.
+    Raises what it raises, and Unavailable if the process has too few file descriptors left.
     """
     held: list[int] = []
     try:
@@ -212,10 +212,10 @@ def complete(work: "Coroutine[Any, Any, T]") -> T:
 def _waits(limits: Limits) -> "Iterator[float]":
     """Yield the waits between attempts, in seconds: exponential, with full jitter.
 
-    backoff's parts, not its decorator: that one measures the time by the wall clock, and only between attempts.
+    This uses backoff's generators, not its decorator, which measures time by the wall clock and only between attempts.
     """
     import backoff
 
     waits = backoff.expo(factor=limits.backoff_base, max_value=limits.backoff_max)
-    next(waits)  # the generator's protocol: the first value says it is ready
+    next(waits)  # the first value of backoff's generators is None
     return (backoff.full_jitter(wait) for wait in waits)

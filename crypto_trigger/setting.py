@@ -1,4 +1,4 @@
-"""One setting: its row in the table, and where its value was found."""
+"""One setting: its row in the table, and the source of its value."""
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
 # every run.
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Layer(IntEnum):
-    """Where a value can come from; the lower one wins."""
+    """Where a value can come from; the layer with the lower number takes precedence."""
 
     FLAG = 0
     ENVIRONMENT = 1
@@ -23,7 +23,7 @@ class Layer(IntEnum):
 
 
 class Group(StrEnum):
-    """What settings are about: the headings of an option's help."""
+    """The groups of settings: headings in the help of a command."""
 
     CONNECTION = "Connection"
     MESSAGE = "Message"
@@ -34,9 +34,9 @@ class Group(StrEnum):
 class Setting(NamedTuple):
     """One row of the table.
 
-    `parse` takes the text, or the content of the file that the text names if `reads` is true. `default_of` is the
-    setting that stands in for this one. A setting with a `flag` is an option of each command that loads settings, or of
-    those in `commands`; `short` is the flag's short form. `secret` texts are never shown.
+    `parse` takes the text, or the content of the file that the text names if `reads` is true. `default_of` names the
+    setting whose value is used if this one is not set. A setting with a `flag` is an option of each command that loads
+    settings, or only of those in `commands`; `short` is the flag's short form. A `secret` text is never shown.
     """
 
     attribute: str
@@ -93,12 +93,12 @@ def row(
     **more: Any,  # noqa: ANN401 - the other columns
 ) -> T | None: ...
 def row(*columns: Any, **more: Any) -> Any:
-    """Return a row, as a value of the type that its parser returns: the type checker holds the field to it."""
+    """Return a row, typed as its parser's value, so that the type checker compares the field's annotation with it."""
     return Setting("", *columns, **more)
 
 
 class Source(NamedTuple):
-    """One setting as it was found: its text and the place it came from; `raw` is None where nothing sets it."""
+    """Where the value of a setting was found: its text and its place. `raw` is None where nothing sets it."""
 
     setting: Setting
     raw: str | None

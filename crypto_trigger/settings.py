@@ -1,8 +1,7 @@
-"""Find each setting's value, check it, freeze it, and remember where it came from.
+"""Find the value of each setting, check it, and remember where it came from.
 
-A flag beats the environment, which beats the env file, which beats a NATS context, which beats the default. An empty
-variable counts as not set. Everything that can be wrong without the network is found here, all of it at once, in
-bounded time.
+The order of precedence is: flag, environment, env file, NATS context, default. An empty variable counts as not set.
+Every problem that can be found without the network is found here, all of them in one run, within a time limit.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS", "Settings", "explain", "load"]
 
-# How long all files together may take to be read, in seconds, if the deadline does not come first.
-_PATIENCE = 5.0
-# In bytes. A longer value is refused before its parser sees it.
+# The time limit for reading all files together, in seconds, if the deadline does not come first.
+_READ_SECONDS = 5.0
+# In bytes. A longer value is refused before it is parsed.
 _LONGEST_VALUE = 8192
-_TEST_SWITCH = "CRYPTO_TRIGGER_TEST_ALL"  # the test suite's: neither a setting nor a typing error
+_TEST_SWITCH = "CRYPTO_TRIGGER_TEST_ALL"  # for the test suite; neither a setting nor a typing error
 _MOST_WARNINGS = 10
 _ENV_FILE = ".env"
 _BY_ATTRIBUTE = {setting.attribute: setting for setting in SETTINGS}
@@ -44,7 +43,7 @@ def load(
     """Return the settings of a run, from flags (by attribute), the environment, the env file and a NATS context.
 
     `env_file` None means `.env` in the working directory, if there is one. `began` is when the run began, as a time of
-    `time.monotonic()`: the files are read within 5 seconds of now, and before the deadline that counts from then.
+    `time.monotonic()`. Reading the files ends after 5 seconds, or at the deadline, which counts from `began`.
     Raises ConfigError with one line for each value that is wrong.
     """
     found = _Finder(flags, env_file, environ, time.monotonic() if began is None else began)
@@ -55,9 +54,9 @@ def load(
         _merge_secret_file(parsed, found, attribute)
     if parsed["password"] is None:
         found.hide("user")
-    for complaint in agreement.check(parsed, found.sources):
-        if complaint.attribute not in found.broken:
-            found.wrong(found.sources[complaint.attribute], complaint.what)
+    for problem in agreement.check(parsed, found.sources):
+        if problem.attribute not in found.broken:
+            found.wrong(found.sources[problem.attribute], problem.what)
     if found.problems:
         known = {name: value for name, value in parsed.items() if name not in found.broken}
         raise ConfigError(*found.problems, known=known)
@@ -79,7 +78,7 @@ def explain(settings: Settings) -> Sequence[Mapping[str, str]]:
 
 
 class _Finder:
-    """The layers, read once; what is wrong with them; and the way from a setting to its source."""
+    """Reads the layers once, collects their problems, and finds the source of each setting."""
 
     def __init__(
         self, flags: Mapping[str, str | None], path: str | None, environ: Mapping[str, str], began: float
@@ -92,7 +91,7 @@ class _Finder:
         self._file: Mapping[str, Entry] = {}
         self._context: Mapping[str, str] = {}
         self._context_origin = ""
-        self._until = time.monotonic() + _PATIENCE
+        self._until = time.monotonic() + _READ_SECONDS
         self._bound_by_deadline(began)
         self._read_env_file(path, began)
         self._read_context(self._find(_BY_ATTRIBUTE["context"]))
@@ -124,7 +123,7 @@ class _Finder:
         self.broken.add(source.setting.attribute)
 
     def drop_weaker(self, mounted: str, direct: str) -> None:
-        """Do not even read a secret's file where a stronger layer has the secret itself."""
+        """Ignore the file of a secret, without reading it, where the secret itself takes precedence."""
         file, text = self.sources[mounted], self.sources[direct]
         if file.raw is not None and text.raw is not None and text.layer < file.layer:
             self.sources[mounted] = file._replace(
@@ -132,7 +131,7 @@ class _Finder:
             )
 
     def hide(self, attribute: str) -> None:
-        """Treat a value as a secret: a user name without a password is a token."""
+        """Mark a value as secret. A user name needs it if there is no password: then it is a token."""
         source = self.sources[attribute]
         self.sources[attribute] = source._replace(setting=source.setting._replace(secret=True))
 
@@ -149,8 +148,8 @@ class _Finder:
         return Source(setting, setting.default, Layer.DEFAULT, "the default")
 
     def _bound_by_deadline(self, began: float) -> None:
-        """Read no longer than the run may take, as far as the layers that are read by now tell."""
-        # One that is no duration is refused in its turn.
+        """Limit the reading by the deadline, as far as the layers that are read so far give one."""
+        # An invalid duration is reported later.
         with suppress(ValueError):
             length = values.duration(self._find(_BY_ATTRIBUTE["give_up_after"]).raw or "")
             self._until = min(self._until, began + length.total_seconds())
@@ -165,7 +164,7 @@ class _Finder:
         self._bound_by_deadline(began)
 
     def _wrong_as_default(self, setting: Setting, what: str) -> None:
-        """Note that a value, right by itself, does not fit the setting it stands in for."""
+        """Note that a valid value is not valid for the setting that it is the default of."""
         other = self.sources[setting.default_of or ""]
         if other.setting.attribute not in self.broken:
             self.wrong(other, f"{what}; set {setting.variable} to name the {setting.attribute} otherwise")
@@ -175,7 +174,7 @@ class _Finder:
         try:
             name = values.text(source.raw or "")
         except ValueError:
-            return  # not set, or refused in its turn
+            return  # not set, or reported later
         from crypto_trigger import contexts, masking
 
         try:
@@ -204,16 +203,16 @@ class _Finder:
 
             from crypto_trigger import masking
 
-            # The names share their beginning, which alone makes none of them the one that was meant.
+            # All names have the same beginning, so a suggestion must be similar in the rest, too.
             close = get_close_matches(name, known, 1, cutoff=0.85)
             meant = f"; did you mean {close[0]}?" if close else ""
             self.warnings.append(f"{masking.shown(name)} (from {seen[name]}) is not a setting and is ignored{meant}")
         if len(unknown) > _MOST_WARNINGS:
-            self.warnings.append(f"{len(unknown) - _MOST_WARNINGS} more variables are no settings and are ignored")
+            self.warnings.append(f"{len(unknown) - _MOST_WARNINGS} more variables are not settings and are ignored")
 
 
 def _decoded(raw: str) -> str:
-    """Return a text of the command line or the environment read as UTF-8, whatever the locale is, if it is UTF-8."""
+    """Return a text of the command line or the environment, decoded as UTF-8 in any locale if it is valid UTF-8."""
     if raw.isascii():
         return raw
     try:
@@ -223,7 +222,7 @@ def _decoded(raw: str) -> str:
 
 
 def _merge_secret_file(parsed: dict[str, Any], found: _Finder, attribute: str) -> None:
-    """Let a mounted secret stand in for the variable: the one from the stronger layer wins."""
+    """Use the secret from a file in place of the variable, unless the variable takes precedence."""
     direct, mounted = found.sources[attribute], found.sources[f"{attribute}_file"]
     if mounted.raw is None:
         return
@@ -234,7 +233,7 @@ def _merge_secret_file(parsed: dict[str, Any], found: _Finder, attribute: str) -
 
 
 def _encrypted(parsed: Mapping[str, Any]) -> tuple[values.Address, ...]:
-    """Return the servers, all of them with TLS if one is to have it: the next of a list gets the same password."""
+    """Return the servers, all with TLS if one of them or a TLS setting asks for it: all may get the same password."""
     servers: tuple[values.Address, ...] = parsed["servers"]
     wanted = parsed["ca"] or parsed["cert"] or parsed["tls_first"] or any(server.tls for server in servers)
     return tuple(server._replace(tls=True) for server in servers) if wanted else servers

@@ -1,11 +1,12 @@
-"""SIGINT and SIGTERM, from the first line to the last: who hears them when.
+"""SIGINT and SIGTERM: what they do in each phase of the process.
 
-Four states follow each other. At first a signal ends the program where it stands (`Signalled`); while a trigger is
-being delivered it goes to the delivery, which knows what can be claimed; once the verdict is known it changes nothing;
-and while the interpreter ends it is ignored. In every state it shortens the wait for somebody to read the answer.
+There are four phases. At first a signal ends the program at once (`Signalled`). While a trigger is being delivered, the
+signal goes to the delivery, which knows whether the trigger may be stored. Once the result is known, a signal does not
+change the exit status. While the interpreter exits, signals are ignored. In the first three phases a signal also
+shortens the wait for a reader of the output.
 
-With handlers of our own from the start, a container's PID 1 ends on SIGTERM too: the kernel drops a signal that PID 1
-has left at its default (signal(7), pid_namespaces(7)).
+The handlers are installed from the start. So SIGTERM also ends a process that is PID 1 of a container: the kernel drops
+a signal for which PID 1 has no handler (signal(7), pid_namespaces(7)).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _came = False
 
 
 class Signalled(BaseException):
-    """A signal came while nothing was on its way. A BaseException, so that no `except Exception` keeps it."""
+    """A signal came while nothing was being sent. A BaseException, so that no `except Exception` catches it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -35,8 +36,8 @@ class Signalled(BaseException):
 
 
 def install() -> None:
-    """Let a signal end the program where it stands. What the parent process had ignored (nohup) stays ignored."""
-    global _installed, _came  # noqa: PLW0603 - signal handlers are the process's, and so are these
+    """Let a signal end the program at once. A signal that the parent process ignored (nohup) stays ignored."""
+    global _installed, _came  # noqa: PLW0603 - signal handlers are global to the process, too
     if not _installed:
         _ignored_from_start.update(s for s in _HEARD if signal.getsignal(s) == signal.SIG_IGN)
         _installed = True
@@ -46,8 +47,8 @@ def install() -> None:
 
 @contextmanager
 def routed(loop: AbstractEventLoop, hear: Callable[[int], None]) -> Iterator[None]:
-    """Hand signals to `hear`, called in `loop`, while the block runs; after it they change no status any more."""
-    # Not the loop's own add_signal_handler: it would put the default back before the verdict is out.
+    """Pass signals to `hear`, called in `loop`, while the block runs. After it, they do not change the exit status."""
+    # The loop's add_signal_handler is not used: it would restore the default before the result is printed.
     _handle_with(lambda signum, _: loop.call_soon_threadsafe(hear, signum))
     try:
         yield
@@ -56,19 +57,19 @@ def routed(loop: AbstractEventLoop, hear: Callable[[int], None]) -> Iterator[Non
 
 
 def settle() -> None:
-    """Let signals change no status from here on: the verdict is known."""
+    """From now on, signals do not change the exit status: the result is known."""
     _handle_with(lambda *_: None)
 
 
 def came() -> bool:
-    """Tell whether a signal came since `install`: then nobody who does not read is to be waited for."""
+    """Tell whether a signal came since `install`: if so, output does not wait for a slow reader."""
     return _came
 
 
 def ignore() -> None:
-    """Let signals change nothing from here on, while the interpreter ends.
+    """Ignore signals from now on, while the interpreter exits.
 
-    It takes handlers away on its way out, and the default would end the process with another status.
+    The interpreter removes handlers when it exits, and the default action would change the exit status.
     """
     for signum in _HEARD:
         signal.signal(signum, signal.SIG_IGN)
@@ -76,9 +77,9 @@ def ignore() -> None:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Keep a signal until the block ends: what the block begins must be known before it can be undone."""
+    """Hold a signal back until the block ends, so that what the block starts is recorded and can be cleaned up."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals go to the main thread, and only there can handlers be changed
+        yield  # handlers run in the main thread, and only that thread can set them
         return
     came: list[int] = []
     before = {signum: signal.getsignal(signum) for signum in _HEARD}
@@ -94,7 +95,7 @@ def held() -> Iterator[None]:
 
 def _handle_with(handler: Callable[[int, FrameType | None], object]) -> None:
     def hear(signum: int, frame: FrameType | None) -> None:
-        global _came  # noqa: PLW0603 - likewise
+        global _came  # noqa: PLW0603 - as above
         _came = True
         handler(signum, frame)
 

@@ -1,4 +1,4 @@
-"""Write to stdout, stderr or another descriptor for a limited time: perhaps nobody reads at the other end."""
+"""Write to stdout, stderr or another descriptor with a time limit, because the other end may not be read."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from crypto_trigger import signals
 if TYPE_CHECKING:
     from typing import TextIO
 
-# A wait for a reader always takes this long before it ends, in seconds, past the deadline and after a signal, too.
+# The shortest wait for a reader, in seconds. It also applies past the deadline and after a signal.
 LEAST = 0.3
-# How often a wait looks whether a signal came, in seconds.
-_GLANCE = 0.05
+# How often a wait checks whether a signal came, in seconds.
+_POLL_SECONDS = 0.05
 
 
 class Writer:
-    """Writes to one of the process's text streams, or to None, which takes everything.
+    """Writes to one of the process's text streams. Nothing is written if the stream is None.
 
-    A stream without a descriptor (one that a test put in the place of stdout) is written to as it is.
+    A stream without a descriptor (one that a test puts in place of stdout) is written to directly, without a limit.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -36,12 +36,12 @@ class Writer:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person may look at it."""
+        """Whether the stream is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     @property
     def width(self) -> int | None:
-        """How many columns the terminal has; None where it is none."""
+        """The number of columns of the terminal, or None if the stream is not a terminal."""
         if self._descriptor is None or not self.is_terminal:
             return None
         try:
@@ -55,7 +55,7 @@ class Writer:
         return self._sending is not None and self._sending.is_alive()
 
     def takes(self, text: str) -> bool:
-        """Whether the stream's encoding has every character of `text`."""
+        """Tell whether the stream's encoding can encode `text`."""
         try:
             text.encode(self.encoding)
         except UnicodeError:
@@ -65,9 +65,9 @@ class Writer:
     def write(self, text: str, seconds: float) -> None:
         """Write `text`, waiting at most `seconds` for a reader; a character that the encoding lacks is escaped.
 
-        Raises TimeoutError if a part is still to be written then, and goes on with it in the background: the next
-        text waits for it, and is dropped if that takes too long. Raises OSError or ValueError if the stream takes
-        nothing.
+        Raises TimeoutError if a part is not written by then. That part is still written in the background: the next
+        text waits for it, and is dropped if that takes too long. Raises OSError or ValueError if the stream cannot be
+        written to.
         """
         if self.stream is None:
             return
@@ -85,14 +85,14 @@ class Writer:
         self._sending = None
 
     def abandon(self) -> None:
-        """Send whatever is written from here on nowhere."""
+        """Discard what is written from now on."""
         if self._descriptor is not None:
             try:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._descriptor)
                 os.close(nowhere)
             except OSError:
-                pass  # no descriptor is left: nothing can be done, and the interpreter says nothing of it either
+                pass  # no descriptor is left: there is nothing to be done, and the interpreter reports nothing at exit
         self.stream = None
 
 
@@ -104,10 +104,10 @@ def send(descriptor: int, data: bytes, seconds: float) -> None:
 
 
 class _Sending(Thread):
-    """A write in a thread of its own, so that whoever waits for it can stop waiting.
+    """A write in its own thread, so that the caller can stop waiting for it.
 
-    O_NONBLOCK would not do: it belongs to the open file description, which other processes share (open(2)). Nor would
-    poll(2) alone: another process may fill the pipe before the write, and a terminal may take only a part of it.
+    O_NONBLOCK cannot be used: it is set for the open file description, which other processes share (open(2)). poll(2)
+    alone is not enough: another process may fill the pipe before the write, and a terminal may take only a part of it.
     """
 
     def __init__(self, descriptor: int, data: bytes) -> None:
@@ -146,6 +146,6 @@ class _Sending(Thread):
             left = began + limit - time.monotonic()
             if left <= 0:
                 raise TimeoutError("nobody reads it")
-            self.join(min(left, _GLANCE))
+            self.join(min(left, _POLL_SECONDS))
         if self._error:
             raise self._error

@@ -1,6 +1,6 @@
 """The table of settings: options, their help, `config` and the README's table are made from its rows.
 
-To add a setting is to add a field to `Settings`; its row stands where a default would stand.
+To add a setting, add a field to `Settings`, with its row in place of a default value.
 """
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
@@ -19,7 +19,7 @@ def _pem_file(raw: str) -> Path:
 
 
 class Settings(NamedTuple):
-    """Everything a run needs to know, checked. `repr` shows no secret; `sources` tells where each value came from.
+    """The checked settings of a run. `repr` shows no secret; `sources` says where each value came from.
 
     The rows below are the table, not defaults: `load` gives every field its value.
     """
@@ -217,7 +217,7 @@ class Settings(NamedTuple):
         "CRYPTO_TRIGGER_CLIENT_ID_EXACT",
         values.boolean,
         "false",
-        "With delivery streaming: NATS_CLIENT_ID is the whole client ID. Otherwise - and 8 hex digits follow.",
+        "With delivery streaming: NATS_CLIENT_ID is the whole client ID. Otherwise - and 8 hex digits are added to it.",
     )
     discover_prefix: str = row(
         Group.CONNECTION,
@@ -321,7 +321,7 @@ class Settings(NamedTuple):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Every text that must appear in no output."""
+        """The texts that must not appear in any output."""
         own = (self.password, self.token, self.nkey, *((self.creds.seed, self.creds.jwt) if self.creds else ()))
         urls = (part for server in self.servers for part in (server.password, server.token))
         # A user without a password is a token.
@@ -329,11 +329,11 @@ class Settings(NamedTuple):
         return tuple(filter(None, (*own, *urls, lone_user)))
 
     def source(self, attribute: str) -> Source:
-        """Return where a value came from."""
+        """Return the source of a value."""
         return next(source for source in self.sources if source.setting.attribute == attribute)
 
     def credentials_in_force(self, address: values.Address) -> str:
-        """Tell in words which credentials a server is shown, and where they came from; nothing secret."""
+        """Describe in words which credentials are sent to a server, and where they came from. Shows no secret."""
         from crypto_trigger.credentials import in_force
 
         return in_force(self, address)

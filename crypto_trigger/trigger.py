@@ -1,10 +1,10 @@
-"""The slot a run stands for, the message it sends, and what the stream gives back. Pure: time is an argument.
+"""The slot of a run, the message it sends, and the receipt it gets. Pure: the time is an argument.
 
-A slot is one period of the schedule, counted from the Unix epoch in UTC, so that time zones and daylight saving never
-matter: all of the world's offsets are multiples of 15 minutes. A run belongs to a slot, and a slot has one trigger.
+A slot is one period of the schedule, counted from the Unix epoch in UTC. Time zones and daylight saving do not matter,
+because all UTC offsets in the world are multiples of 15 minutes. A run belongs to a slot, and a slot has one trigger.
 
 The values are named tuples, here and in the other modules that every run loads: a frozen dataclass takes three times as
-long to define, and a run is so short that this shows.
+long to define, which is noticeable in such a short run.
 """
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
@@ -24,10 +24,10 @@ MSG_ID = "Nats-Msg-Id"
 TIME = "ce-time"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-# What nats-server adds to a message of a schedule of its own (ADR-51), and to a delete marker (ADR-43).
+# What nats-server adds to a message of its message scheduler (ADR-51), and to a delete marker (ADR-43).
 _SCHEDULER = "Nats-Scheduler"
 _MARKER = "Nats-Marker-Reason"
-# Version ff and ids of zeros are invalid; version 00 ends with the flags, later ones may go on.
+# Version ff and ids of zeros are invalid. Version 00 ends with the flags; later versions may have more fields.
 _TRACEPARENT = r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
 
 
@@ -47,7 +47,7 @@ class Slot(NamedTuple):
 
 
 class Trigger(NamedTuple):
-    """The message of one slot, fixed before the first attempt: the same slot gives the same bytes."""
+    """The message of one slot. All attempts of a run send the same bytes."""
 
     slot: Slot
     subject: str
@@ -86,10 +86,10 @@ class Trigger(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """A message as the stream holds it: sequence, time of storing (the server's clock), and the headers that count.
+    """A message in the stream: its sequence, the time it was stored (the server's clock), and the headers that matter.
 
-    `claimed` is its `ce-time`, `scheduler` tells that a schedule of the server's own stored it, and `marker` that the
-    server left it in the place of messages that expired or were removed (`Nats-Marker-Reason`).
+    `claimed` is its `ce-time`. `scheduler` is true if the server's message scheduler stored it, `marker` if the server
+    put it in place of messages that expired or were removed (`Nats-Marker-Reason`).
     """
 
     seq: int
@@ -101,7 +101,7 @@ class Stored(NamedTuple):
 
     @classmethod
     def with_headers(cls, seq: int, stored_at: datetime, headers: Mapping[str, object] | None) -> Self:
-        """Return the message with these headers. What is not ASCII may come as another type than text."""
+        """Return the message with these headers. A value that is not ASCII may have another type than `str`."""
         found = headers or {}
         time, msg_id = found.get(TIME), found.get(MSG_ID)
         return cls(
@@ -114,12 +114,12 @@ class Stored(NamedTuple):
         )
 
     def slot(self, length: timedelta, early: timedelta) -> Slot | None:
-        """Return the slot this message is the trigger of, or None if it is none.
+        """Return the slot whose trigger this message is, or None if it is not a trigger.
 
-        That is the slot of its `ce-time`, but never a later one than the slot it was stored in: a publisher whose clock
-        is ahead fills no slot that is to come. A message stored up to `early` before a slot belongs to that slot, as a
-        run does. Without a `ce-time` that is a time, and for what a schedule of the server's stores (ADR-51: it repeats
-        the headers of the schedule word for word), the time of storing alone counts.
+        It is the slot of its `ce-time`, but never a later slot than the one it was stored in: a publisher whose clock
+        is ahead cannot fill a future slot. A message stored up to `early` before a slot belongs to that slot, as a
+        run does. Only the time of storing counts if there is no valid `ce-time`, or if the server's message scheduler
+        stored the message: it copies the headers of the schedule unchanged (ADR-51).
         """
         if self.marker:
             return None
@@ -134,12 +134,12 @@ class Stored(NamedTuple):
 
 
 class Receipt(NamedTuple):
-    """What became of a trigger that ended well: `published`, or the slot had one (`duplicate`), or a later slot has.
+    """The result of a successful delivery: `published`, `duplicate` (the slot had its trigger) or `superseded`.
 
-    Delivered by JetStream it has a stream and a sequence, and `guard` says what kept the slot to one trigger:
-    `compare-and-set`, `msg-id` (for as long as the stream's duplicate window), or `none` (`--force`). The other
-    deliveries guard nothing. By NATS Streaming it has a cluster and the client ID it was published under; by core NATS
-    `subscriber` is True where somebody was found to listen. `later` is the slot that superseded this one.
+    `superseded` means that a later slot has its trigger: `later` is that slot. JetStream gives a stream and a sequence;
+    `guard` says what made sure that the slot has one trigger: `compare-and-set`, `msg-id` (only within the stream's
+    duplicate window), or `none` (`--force`). NATS Streaming gives a cluster, and the client ID that published. With
+    core NATS `subscriber` is True if the server confirmed a subscriber. These two deliveries have no guard.
     """
 
     outcome: Outcome
@@ -156,7 +156,7 @@ class Receipt(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Which slot a run stands for: the one it was told (`scheduled_at`), its Kubernetes Job's, else that of the clock.
+    """Which slot a run stands for: that of `scheduled_at`, else that of its Kubernetes Job, else that of the clock.
 
     `every` is the length of a slot; a run up to `early` before a slot belongs to it.
     """
@@ -167,7 +167,7 @@ class Timing(NamedTuple):
     k8s_job: str | None = None
 
     def slot(self, now: datetime, *, decides: bool = True) -> Slot:
-        """Return the slot, where the time is `now`; `decides` tells that this is the time that counts.
+        """Return the slot at the time `now`; `decides` is true if `now` is of the clock that decides.
 
         A Job whose slot has not begun stands for the slot of `now`. Raises ValueError with what is wrong with
         `scheduled_at`: it lies before 1970, or its slot has not begun by the time that counts.
@@ -195,8 +195,8 @@ class Timing(NamedTuple):
     def _job_minute(self, now: datetime) -> datetime | None:
         """Return the scheduled time in a CronJob's Job name, `<cronjob>-<minutes since the epoch>`.
 
-        The form is Kubernetes' own since 1.23 and no documented interface (kubernetes#108609), so that a minute more
-        than a day from `now` is taken for something else.
+        Kubernetes names Jobs like this since 1.23, but it is not a documented interface (kubernetes#108609). So a
+        minute more than a day from `now` is not taken for a scheduled time.
         """
         tail = (self.k8s_job or "").rpartition("-")[2]
         if not re.fullmatch(r"[0-9]{1,9}", tail):
@@ -206,7 +206,7 @@ class Timing(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """One reading of the server's clock: its time, and this host's time before asking and after the answer."""
+    """One reading of the server's clock: its time, and this host's time before the request and after the answer."""
 
     server: datetime
     asked: datetime
@@ -214,14 +214,14 @@ class Reading(NamedTuple):
 
     @property
     def skew(self) -> timedelta:
-        """How far this host's clock is ahead of the server's (negative: behind), apart from the way of the answer."""
+        """The least time this host's clock is ahead of the server's (negative: behind), whatever the network delay."""
         if self.server < self.asked:
             return self.asked - self.server
         return min(self.answered - self.server, timedelta(0))
 
 
 def trace_headers(traceparent: str | None, tracestate: str | None) -> dict[str, str]:
-    """Return the W3C Trace Context headers to send on; an invalid traceparent is dropped, as the standard has it."""
+    """Return the W3C Trace Context headers to pass on; an invalid traceparent is dropped, as the standard says."""
     if not traceparent or not re.fullmatch(_TRACEPARENT, traceparent):
         return {}
     if not tracestate or not tracestate.isascii():

@@ -1,7 +1,7 @@
-"""The text of one setting, or of the file it names -> a checked value. Pure, but for what expands a path.
+"""Parse the text of one setting, or of the file it names, into a checked value. Pure, except for expanding paths.
 
-Every parser takes the text as it was given and raises `ValueError` with what is wrong and what to write instead;
-the message never repeats the text, because the text may be a secret.
+Every parser takes the text as it was given and raises `ValueError` with what is wrong and what to write instead. The
+message never repeats the text, because it may be a secret.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 4222
-# In microseconds, the finest a timedelta has.
+# In microseconds, the resolution of a timedelta.
 _UNITS = {
     "ns": 0.001,
     "us": 1,
-    "µs": 1,  # U+00B5, and below it U+03BC: Go takes both
+    "µs": 1,  # U+00B5; the next one is U+03BC. Go accepts both
     "μs": 1,
     "ms": 1_000,
     "s": 1_000_000,
     "m": 60_000_000,
     "h": 3_600_000_000,
-    # Beyond Go's, as the nats CLI has them.
+    # Not in Go; the nats CLI accepts them.
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
-# Patterns are compiled where they are used: a run without credentials does not pay for theirs.
+# Patterns are compiled where they are used: a run without credentials does not need theirs.
 _DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)"
 _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-# The patterns of durations and times take a time that grows with the square of the length.
+# Matching a duration or a time takes time that grows with the square of the length.
 _LONGEST_DURATION = 1000
 _LONGEST_TIME = 100
-# In bytes. nats-server takes stream names of up to 255 (JSMaxNameLen). With the others as short, a line of the protocol
-# that holds some of them stays below the 4096 bytes that a server reads.
+# In bytes. nats-server accepts stream names of up to 255 bytes (JSMaxNameLen). With the same limit for other names, a
+# protocol line with several names stays below the 4096 bytes that a server accepts.
 _LONGEST_NAME = 255
 _LONGEST_TEXT = 4096
-# Of one part of a host name, and of all of it (RFC 1035, 2.3.4).
+# The lengths of one part of a host name and of the whole name (RFC 1035, 2.3.4).
 _LONGEST_LABEL = 63
 _LONGEST_HOST = 253
 _NKEY_SEED = r"SU[A-Z2-7]{56}"
 
 
 class Delivery(StrEnum):
-    """How a trigger is delivered: which confirmation is asked for, and so what can be promised."""
+    """How a trigger is delivered. It decides which confirmation is awaited, and so what can be promised."""
 
     JETSTREAM = "jetstream"
     CORE = "core"
@@ -110,7 +110,7 @@ def bounded(raw: str, most: int) -> str:
 
 
 def secret(raw: str) -> str:
-    """Return a secret as it is; only an empty one is refused."""
+    """Return a secret unchanged. Raises ValueError for an empty one."""
     if not raw:
         raise ValueError("is empty")
     return raw
@@ -136,7 +136,7 @@ def delivery(raw: str) -> Delivery:
 def duration(raw: str) -> timedelta:
     """Return the length of time written as Go's `time.ParseDuration` reads it, or in days and weeks: `1h30m`, `7d`.
 
-    Only lengths above zero and up to 8760h (a year) are durations here; finer than a microsecond is lost.
+    It must be more than zero and at most 8760h (a year). Fractions of a microsecond are lost.
     """
     if len(raw) > _LONGEST_DURATION or not re.fullmatch(f"({_DURATION_PART})+", raw):
         raise ValueError("is not a duration; write it like 500ms, 15m, 1h30m or 7d")
@@ -151,7 +151,7 @@ def duration(raw: str) -> timedelta:
 
 
 def tolerance(raw: str) -> timedelta:
-    """Return a duration as `duration` does, or none at all: `0s`."""
+    """Return a duration as `duration` does; `0s` and `0` are allowed as well."""
     return timedelta(0) if raw in ("0", "0s") else duration(raw)
 
 
@@ -175,24 +175,26 @@ def slot_length(raw: str) -> timedelta:
 
 
 def instant(raw: str) -> datetime:
-    """Return a moment written as RFC 3339 has it, in UTC: `2026-11-23T17:45:00Z`, `2026-11-23T18:45:00+01:00`."""
+    """Return an RFC 3339 time, converted to UTC: `2026-11-23T17:45:00Z`, `2026-11-23T18:45:00+01:00`."""
     if len(raw) > _LONGEST_TIME or not re.fullmatch(_RFC3339, raw):
         raise ValueError("is not an RFC 3339 time; write it like 2026-11-23T17:45:00Z")
     try:
         return datetime.fromisoformat(raw.upper().replace(" ", "T")).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError("is no moment of the calendar") from None
+        raise ValueError("is not a date and time that exists") from None
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return a moment in UTC as RFC 3339 writes it, to the second: `2026-11-23T17:45:00Z`."""
+    """Return a time in RFC 3339 format, in UTC and in whole seconds: `2026-11-23T17:45:00Z`."""
     return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 def subject(raw: str) -> str:
     """Return a literal NATS subject: tokens joined by dots, no wildcards, no blanks, no leading `$`."""
     if not raw.isprintable() or " " in raw:
-        raise ValueError("holds a blank, a control character or bytes that are not UTF-8, which a NATS subject cannot")
+        raise ValueError(
+            "holds a blank, a control character or bytes that are not UTF-8, which are not allowed in a NATS subject"
+        )
     tokens = raw.split(".")
     if not all(tokens):
         raise ValueError("has an empty part; a NATS subject is names joined by dots, like crypto.update")
@@ -210,7 +212,7 @@ def name(raw: str) -> str:
     """
     label(raw)
     if bad := sorted(set(raw) & set(">*./\\ ")):
-        raise ValueError(f"holds {' '.join(map(repr, bad))}, which a NATS name cannot")
+        raise ValueError(f"holds {' '.join(map(repr, bad))}, which is not allowed in a NATS name")
     return raw
 
 
@@ -223,7 +225,7 @@ def check_client_id(raw: str) -> None:
 def check_channel(raw: str) -> None:
     """Raise ValueError where a literal NATS subject cannot be a channel of NATS Streaming."""
     if "/" in raw:
-        raise ValueError("holds '/', which a channel of NATS Streaming cannot")
+        raise ValueError("holds '/', which is not allowed in a channel of NATS Streaming")
 
 
 def servers(raw: str) -> tuple[Address, ...]:
@@ -238,7 +240,7 @@ def _server(raw: str) -> Address:
     wanted = "must be nats://host:port or tls://host:port, several of them separated by commas"
     if not raw:
         raise ValueError(wanted)
-    if not raw.isprintable():  # urlsplit would take some of them away
+    if not raw.isprintable():  # urlsplit removes some of them
         raise ValueError(f"holds a control character or bytes that are not UTF-8; it {wanted}")
     if "$" in raw.rpartition("@")[2]:
         raise ValueError("holds a $ in a host or port: variables are not expanded here, so write the host itself")
@@ -256,8 +258,8 @@ def _server(raw: str) -> Address:
         raise ValueError(f"has no valid host and port; it {wanted}")
     _check_labels(host)
     if url.path not in ("", "/") or url.query or url.fragment:
-        raise ValueError("goes on after the port; write / ? # in a password as %2F %3F %23")
-    # nats.go decodes percent-escapes here, nats-py sends them as they stand.
+        raise ValueError("has more text after the port; write / ? # in a password as %2F %3F %23")
+    # nats.go decodes percent-escapes here; nats-py sends them undecoded.
     user, password = unquote(url.username or ""), unquote(url.password or "")
     tls = url.scheme == "tls"
     if url.password is None:
@@ -266,12 +268,12 @@ def _server(raw: str) -> Address:
 
 
 def _is_host(host: str) -> bool:
-    """Tell whether a text can be a host name, an IPv4 address or an IPv6 address, which may name its interface."""
+    """Tell whether a text can be a host name, an IPv4 address or an IPv6 address (which may have a zone: `%eth0`)."""
     return ":" in host or all(letter.isalnum() or letter in "-._" for letter in host)
 
 
 def _check_labels(host: str) -> None:
-    """Raise ValueError for a host name that no resolver takes, because one of its parts or all of it is too long."""
+    """Raise ValueError for a host name that no resolver accepts: one of its parts, or the whole name, is too long."""
     if ":" in host:
         return
     try:
@@ -294,13 +296,13 @@ def path(raw: str) -> str:
     if not raw:
         raise ValueError("is empty")
     if "\0" in raw:
-        raise ValueError("holds a NUL, which no path can")
+        raise ValueError("holds a NUL, which is not allowed in a path")
     local = raw if raw.isascii() else os.fsdecode(raw.encode("utf-8", "surrogateescape"))
     return expandvars(expanduser(local))  # noqa: PTH111 - Path.expanduser raises where there is no home
 
 
 def mounted_secret(content: str) -> str:
-    """Return the secret a file holds, without the line end that editors and `kubectl` leave behind it."""
+    """Return the secret in a file, without the line end that editors and `kubectl` add to it."""
     found = content.rstrip("\r\n")
     if not found:
         raise ValueError("names an empty file")
@@ -318,7 +320,7 @@ def nkey_seed(content: str) -> str:
 def creds(content: str) -> Creds:
     """Return the JWT and the seed of a credentials file as `nsc` writes it; line ends may be CRLF.
 
-    Read here and not by nats-py, which loops for ever on a file without the JWT's marker (nats.py#1020).
+    It is not read by nats-py, which loops for ever on a file without the JWT's marker (nats.py#1020).
     """
     jwt, seed = _framed(content, "NATS USER JWT"), _framed(content, "USER NKEY SEED")
     if not jwt:

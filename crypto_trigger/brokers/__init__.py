@@ -1,4 +1,4 @@
-"""The servers as we see them: the only rooms that import nats, and where nats-py's errors become ours."""
+"""Connections to NATS servers. Only the modules of this package import nats; they turn its errors into ours."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def publisher(settings: Settings) -> Publisher:
-    """Return the publisher of the delivery that is set. Raises ConfigError for credentials that do not fit."""
-    # One way to deliver is loaded, not all of them.
+    """Return the publisher for the delivery in the settings. Raises ConfigError for credentials that cannot be used."""
+    # Only the module of this delivery is loaded.
     match settings.delivery:
         case Delivery.JETSTREAM:
             from crypto_trigger.brokers import jetstream

@@ -1,6 +1,6 @@
-"""Who we are and what we trust: the credentials and certificates a connection is made with.
+"""The credentials and certificates of a connection, read and checked before the first attempt.
 
-A dry run checks them here, too, and loads neither nats for that nor, where no TLS is asked for, ssl.
+A dry run checks them here as well. It loads no nats for that, and no ssl unless TLS is asked for.
 """
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
@@ -14,19 +14,19 @@ from crypto_trigger.values import Creds
 if TYPE_CHECKING:
     from nats.aio.client import RawCredentials
 
-    from crypto_trigger.brokers.tls import WitnessedContext
+    from crypto_trigger.brokers.tls import CountingContext
     from crypto_trigger.settings import Settings
 
 
 class Access(NamedTuple):
-    """Who we are and what we trust, read from the settings before the first connection."""
+    """The credentials and certificates, read from the settings before the first connection."""
 
     client_id: str
     timeout: float
     inbox_prefix: str
     tls_first: bool
     wants_tls: bool
-    tls: "WitnessedContext | None"
+    tls: "CountingContext | None"
     has_certificate: bool
     user: str | None
     password: str | None
@@ -36,7 +36,7 @@ class Access(NamedTuple):
 
     @classmethod
     def from_settings(cls, settings: "Settings") -> Self:
-        """Load certificates and keys. Raises ConfigError with a line for each variable that does not fit."""
+        """Load certificates and keys. Raises ConfigError with one line for each variable that cannot be used."""
         problems: list[str] = []
         wants_tls = any(server.tls for server in settings.servers)
         tls = None
@@ -49,7 +49,7 @@ class Access(NamedTuple):
                 problems += error.problems
         for attribute, seed in (("creds", settings.creds and settings.creds.seed), ("nkey", settings.nkey)):
             if seed and not _is_nkey(seed):
-                problems.append(settings.source(attribute).problem("holds a seed that is no nkey"))
+                problems.append(settings.source(attribute).problem("holds a seed that is not a valid nkey"))
         if problems:
             raise ConfigError(*problems)
         # natscli's rule: a user without a password is a token.
@@ -71,10 +71,10 @@ class Access(NamedTuple):
 
     @property
     def user_credentials(self) -> "RawCredentials":
-        """The credentials file as nats-py takes it, with the line ends and markers it expects."""
+        """The content of the credentials file, with the markers and line ends that nats-py expects."""
         from nats.aio.client import RawCredentials
 
-        assert self.creds is not None  # noqa: S101 - asked only where there is one
+        assert self.creds is not None  # noqa: S101 - callers ask only where there are credentials
         return RawCredentials(
             f"-----BEGIN NATS USER JWT-----\n{self.creds.jwt}\n------END NATS USER JWT------\n"
             f"-----BEGIN USER NKEY SEED-----\n{self.creds.seed}\n------END USER NKEY SEED------\n"

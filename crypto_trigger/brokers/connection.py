@@ -1,8 +1,9 @@
-"""One hardened connection to one NATS server.
+"""One connection to one NATS server, with a time limit for everything.
 
-nats-py 2.16 retries by itself on first connect, hides the reason, may return unconnected, hangs on a TLS failure, and
-leaves a request waiting when its connection ends. So every server and attempt gets a fresh client with nats-py's own
-retry disarmed, every connect and close is bounded, and every request is raced against the end of the connection.
+When nats-py 2.16 connects for the first time, it retries by itself, hides the reason of a failure, may return without a
+connection, and hangs if TLS fails. When a connection ends, its requests go on waiting. So every server and attempt gets
+a new client without nats-py's own retries, every connect and close has a time limit, and every request fails as soon as
+the connection ends.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ if TYPE_CHECKING:
     from crypto_trigger.values import Address
 
 T = TypeVar("T")
-# Nothing is pending when we close, so that a healthy close takes under a millisecond; on TLS to a frozen server it
-# would take asyncio's 30 s, and after a failed handshake for ever.
+# Usually nothing is pending and a close takes less than a millisecond. With TLS and a frozen server it would take 30 s
+# (asyncio's timeout), and after a failed handshake it would never end.
 _CLOSE_SECONDS = 0.25
-# How often to see whether the connection is closed, while waiting: nats-py does not call its closed_cb where the end
-# comes while something is still to be written.
-_LOOK_SECONDS = 0.05
+# How often a request checks whether the connection is closed. nats-py does not call closed_cb if the connection ends
+# while data is still to be written.
+_POLL_SECONDS = 0.05
 _VIOLATION = "permissions violation"
 _ENDED = (Fact.CONNECTION_LOST, Fact.SYSTEM_ERROR)
 
 
 class Connection:
-    """An open connection. `client` is nats-py's; its requests go through `ask`, which knows when to stop waiting.
+    """An open connection. `client` is nats-py's; its requests go through `ask`, which limits the waiting.
 
-    `leaving` tells that the server is in lame duck mode: it shuts down, JetStream first.
+    `leaving` is true if the server is in lame duck mode: it is shutting down, JetStream first.
     """
 
     def __init__(
         self, server: Address, access: Access, attempt: Attempt, names: Callable[[], Mapping[str, str]]
     ) -> None:
-        """Take a function for what the table of faults calls by name, but for the subject (`faults.explain`)."""
+        """Take a function that returns the names for the table of faults, except `subject` (see `faults.explain`)."""
         self.server = server
         self.client = Client()
         self._access = access
@@ -62,29 +63,29 @@ class Connection:
 
     @property
     def patience(self) -> float:
-        """A timeout for nats-py's own calls, in seconds, that is always longer than that of `ask`."""
+        """A timeout for nats-py's own calls, in seconds. It is longer than that of `ask`, which always ends first."""
         return self._access.timeout + 1
 
     @property
     def version(self) -> tuple[int, int, int] | None:
-        """The server's major, minor and patch version, or None if what it says is no version."""
+        """The server's major, minor and patch version, or None if it gives no valid version."""
         said = self.client.connected_server_version
         try:
             version = said.major, said.minor, said.patch
         except (ValueError, TypeError):
             return None
-        # nats-py's word for a server that says nothing.
+        # nats-py reports 0.0.0 if the server gives no version.
         return None if version == (0, 0, 0) else version
 
     async def request(self, subject: str, payload: bytes, phase: Phase) -> Msg:
-        """Return the answer to a request. Raises a BrokerError."""
+        """Send a request and return the answer. Raises a BrokerError."""
         return await self.ask(self.client.request(subject, payload, timeout=self.patience), subject, phase)
 
     async def ask(self, request: Coroutine[Any, Any, T], subject: str, phase: Phase) -> T:
-        """Return what a coroutine of nats-py returns that waits for an answer on `subject`.
+        """Return the result of `request`, a coroutine of nats-py that sends to `subject` and waits for an answer.
 
-        It may take the timeout that is set, and at most half of what is left of the deadline. Raises a BrokerError with
-        what its failure means in `phase`; exceptions of an unforeseen kind pass as they are.
+        It may take as long as the timeout setting, and at most half of the time left until the deadline. Raises the
+        BrokerError that a failure means in `phase`; exceptions that are not in the table of faults, unchanged.
         """
         task = asyncio.ensure_future(request)
         try:
@@ -98,7 +99,7 @@ class Connection:
                 await asyncio.wait({task})
 
     async def _race(self, task: asyncio.Task[T], subject: str) -> T:
-        """Return the task's result, or raise the fault that comes before it: a timeout, a violation, the end."""
+        """Return the task's result, or raise what comes first: a timeout, a violation, the end of the connection."""
         loop = asyncio.get_running_loop()
         patience = min(self._access.timeout, self._attempt.share())
         deadline = loop.time() + patience
@@ -107,7 +108,7 @@ class Connection:
         try:
             while True:
                 self._waiting.add(news)
-                wait = max(0.0, min(_LOOK_SECONDS, deadline - loop.time()))
+                wait = max(0.0, min(_POLL_SECONDS, deadline - loop.time()))
                 racers: set[asyncio.Future[Any]] = {task, news}
                 await asyncio.wait(racers, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
                 if task.done():
@@ -130,15 +131,15 @@ class Connection:
         return task.result()
 
     async def processed(self, subject: str, phase: Phase) -> None:
-        """Return once the server has processed all that was sent.
+        """Return once the server has processed everything that was sent.
 
-        Raises a BrokerError, also for what the server has refused since the connection was made. nats-py puts a PING
-        ahead of what is still waiting to be sent; that of the second call comes behind it. Not by `flush`, which takes
-        a read loop that has ended for an answer.
+        Raises a BrokerError, also if the server has refused something since the connection was made. nats-py sends the
+        first PING before data that is still waiting to be sent, so a second PING is sent after that data. nats-py's
+        `flush` is not used: when its read loop ends, `flush` returns as if the server had answered.
         """
         for _ in range(2):
             await self.ask(self.client.rtt(self.patience), subject, phase)  # type: ignore[arg-type] # any number is one
-            # The answer to the PING wins the race against a refusal that came a moment earlier.
+            # `ask` may return the answer to the PING even if a refusal came a moment earlier.
             if refusal := self._refusal():
                 self._raise_explained(refusal, phase, subject)
 
@@ -149,7 +150,7 @@ class Connection:
         return Violation(str(error)) if _VIOLATION in str(error).lower() else ConnectionLost(str(error))
 
     async def open(self, address: str, patience: float) -> None:
-        """Connect to `address`, one of the server's, within `patience` seconds. Raises a BrokerError."""
+        """Connect to `address`, one of the server's addresses, in at most `patience` seconds. Raises a BrokerError."""
         try:
             async with asyncio.timeout(patience):
                 await self.client.connect(**self._options(address))
@@ -168,12 +169,12 @@ class Connection:
 
     @property
     def takes_headers(self) -> bool:
-        """Whether the server knows headers, and with them the status "no responders" (NATS 2.2 and later)."""
+        """Whether the server supports headers, and with them the status "no responders" (NATS 2.2 and later)."""
         return bool(self._greeting.get("headers"))
 
     async def close(self) -> None:
-        """Close in bounded time, whatever state the connection is in."""
-        # AssertionError and others: nats-py's close() does not expect a connect that failed early.
+        """Close the connection in limited time, whatever its state."""
+        # If the connect failed early, nats-py's close() raises AssertionError and others.
         with suppress(Exception):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self.client.close()
@@ -192,7 +193,7 @@ class Connection:
 
     @property
     def _greeting(self) -> Mapping[str, Any]:
-        """The server's INFO."""
+        """The server's INFO message."""
         return self.client._server_info  # noqa: SLF001 - nats-py shows it nowhere else
 
     @property
@@ -205,7 +206,7 @@ class Connection:
             "servers": [f"nats://{f'[{address}]' if ':' in address else address}:{server.port}"],
             "name": access.client_id,
             "allow_reconnect": False,
-            # 0 and below mean for ever (nats.py#645).
+            # 0 or less means no limit (nats.py#645).
             "max_reconnect_attempts": 1,
             "reconnect_time_wait": 0,
             "connect_timeout": access.timeout,
@@ -214,7 +215,7 @@ class Connection:
             "lame_duck_mode_cb": self._on_lame_duck,
             "pedantic": True,
             "inbox_prefix": access.inbox_prefix,
-            # A one-shot outlives no ping interval; the timeouts are ours.
+            # The run ends long before the first ping. Our own timeouts find a server that does not answer.
             "ping_interval": 3600,
         }
         if access.tls and self._wants_tls:
@@ -222,7 +223,7 @@ class Connection:
             options |= {"tls": access.tls, "tls_hostname": server.host, "tls_handshake_first": access.tls_first}
         else:
             options |= {"tls_hostname": server.host}
-        # nats.go's order: what the URL carries is more particular than the options.
+        # The order of nats.go: credentials in the URL take precedence.
         if server.user or server.password:
             options |= self._guarded(user=server.user, password=server.password)
         elif server.token:
@@ -230,7 +231,7 @@ class Connection:
         elif access.user is not None:
             options |= self._guarded(user=access.user, password=access.password or "")
         elif access.creds is not None:
-            # The empty token is sent beside the JWT and means nothing; its guard runs before the JWT is sent.
+            # nats-py asks for the token before it sends the JWT, so the guard runs first. An empty token has no effect.
             options |= {"user_credentials": access.user_credentials, **self._guarded(token="")}
         elif access.nkey is not None:
             options["nkeys_seed_str"] = access.nkey
@@ -239,9 +240,10 @@ class Connection:
         return options
 
     def _guarded(self, **secrets: str) -> dict[str, Callable[[], str]]:
-        """Return each secret as a callable that nats-py asks after the TLS upgrade, and that refuses without one.
+        """Return each secret as a callable for nats-py, which raises BadPeer if TLS was asked for and is not in use.
 
-        nats-py speaks plaintext to a server that offers no TLS, whatever the URL says, and sends the password.
+        nats-py calls it after the TLS upgrade. If the server offers no TLS, nats-py goes on in plain text, even for a
+        tls:// URL, and would send the password.
         """
 
         def guard(secret: str) -> Callable[[], str]:
@@ -263,10 +265,10 @@ class Connection:
             )
 
     def _about_certificate(self, error: BrokerError) -> BrokerError:
-        """Return what the end of a connection means that came between the TLS handshake and the server's PONG.
+        """Return the error for a connection that ended after the TLS handshake and before the server's PONG.
 
-        With TLS 1.3 the handshake succeeds on our side before the server has looked at the client certificate; its
-        alert may then lose the race against the end of the connection. Its greeting says whether it requires one.
+        With TLS 1.3 the handshake succeeds on our side before the server has checked the client certificate. The
+        server's alert may be lost when the connection ends. Its INFO says whether it requires a client certificate.
         """
         if not (self._access.tls and self._access.tls.handshakes):
             return error
@@ -284,17 +286,17 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         self._collected.append(error)
         if _VIOLATION in str(error).lower():
-            self._tell(Violation(str(error)))
+            self._wake(Violation(str(error)))
 
     async def _on_closed(self) -> None:
         self._closed = True
-        self._tell(self._lost())
+        self._wake(self._lost())
 
     async def _on_lame_duck(self) -> None:
         self.leaving = True
 
-    def _tell(self, fault: Exception) -> None:
-        """Wake every request that waits: each decides whether the fault concerns it."""
+    def _wake(self, fault: Exception) -> None:
+        """Wake every waiting request: each checks whether the fault is about it."""
         self._faults.append(fault)
         for waiting in self._waiting:
             if not waiting.done():
@@ -305,7 +307,7 @@ class Connection:
         return ConnectionLost(str(last) if last else "")
 
     def _cause(self, error: Exception) -> Exception:
-        """Return why a connect failed: `NoServersError` hides it, and a lost connection may hide a TLS alert."""
+        """Return why a connect failed. `NoServersError` hides the reason; a lost connection may hide a TLS alert."""
         tls = next((e for e in self._collected if isinstance(e, ssl.SSLError)), None)
         if isinstance(error, (BrokerError, ssl.SSLError)) or not self._collected:
             return error
@@ -314,7 +316,7 @@ class Connection:
         return self._collected[-1] if isinstance(error, nats.errors.NoServersError) else error
 
     def _raise_explained(self, error: Exception, phase: Phase, subject: str = "") -> None:
-        """Raise what `error` means; return if its kind is unforeseen, so that it goes on as it is."""
+        """Raise the error of ours that `error` means. Return if the table of faults does not have it."""
         # The table of faults is loaded after a failure only.
         from crypto_trigger.brokers.faults import explain
 
@@ -327,9 +329,9 @@ class Connection:
 
 
 def _concerns(violation: Exception, subject: str) -> bool:
-    """Tell whether a permission violation is about this request: its subject, or the inbox its answer comes to.
+    """Tell whether a permission violation is about this request: about its subject, or the inbox for its answer.
 
-    The server writes the subject as Go's %q does, and nats-py lower-cases the text.
+    The server quotes the subject as Go's %q does, and nats-py converts the text to lower case.
     """
     text = str(violation).lower()
     quoted = subject.replace("\\", "\\\\").replace('"', '\\"').lower()

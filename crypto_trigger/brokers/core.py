@@ -1,4 +1,4 @@
-"""Core NATS: publish to whoever listens, and listen as any subscriber does. Nothing is stored."""
+"""Core NATS: publish to the subscribers that listen at the moment, and subscribe. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _NO_RESPONDERS = "503"
 
 
 class Publisher:
-    """Publishes triggers, one attempt a call: connect, publish, see that the server processed it, close."""
+    """Publishes triggers, one attempt per call: connect, publish, wait until the server has processed it, close."""
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare credentials and certificates. Raises ConfigError where they do not fit."""
+        """Load credentials and certificates. Raises ConfigError if they cannot be used."""
         self._settings = settings
         self._servers = Servers(settings)
 
     async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
-        """Make one attempt, as `delivery.Publisher` says. Unavailable, too, where a required subscriber is missing."""
+        """Make one attempt (see `delivery.Publisher`). Raises Unavailable also if a required subscriber is missing."""
         required = self._settings.require_subscriber
         async with self._servers.connect(attempt) as connection:
             trigger = draft.fix(None)
@@ -48,7 +48,8 @@ class Publisher:
             )
             await connection.ask(sending, trigger.subject, Phase.PUBLISH)
             await connection.processed(trigger.subject, Phase.CONFIRM)
-            # The status comes ahead of the server's answer to our PING; a stream's acknowledgement may come, too.
+            # The status arrives before the answer to our PING. If a stream takes the subject, its acknowledgement comes
+            # to the same inbox.
             if statuses and statuses.pending_msgs:
                 answer = await connection.ask(statuses.next_msg(), statuses.subject, Phase.CONFIRM)
                 nobody = (answer.headers or {}).get(_STATUS) == _NO_RESPONDERS
@@ -64,18 +65,19 @@ class Publisher:
             return Receipt(outcome=Outcome.PUBLISHED, server=str(connection.server), subscriber=required or None)
 
     def again(self) -> str:
-        """Return what running again means for a trigger that may have arrived, as a hint."""
+        """Return a hint about running again, for a trigger that may have arrived."""
         return "running it again may deliver it twice"
 
     async def _statuses(self, connection: Connection) -> Subscription:
-        """Return a subscription that hears it when nobody listens; in force, so that its silence means somebody does.
+        """Return a subscription that gets the server's status "no responders" (503) if nobody listens.
 
-        Raises a BrokerError, Unusable where the server cannot tell.
+        The server has processed the subscription, so if no status comes, somebody listens. Raises a BrokerError;
+        Unusable if the server does not send that status.
         """
         if not connection.takes_headers:
             raise Unusable(
                 f"{connection.server}: the server cannot tell whether anybody listens",
-                "that takes NATS 2.2 or later, with headers; or publish without --require-subscriber",
+                "this needs NATS 2.2 or later with headers; or publish without --require-subscriber",
                 Fact.SERVER_TOO_OLD,
             )
         inbox = connection.client.new_inbox()
@@ -86,9 +88,9 @@ class Publisher:
 
 @asynccontextmanager
 async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> AsyncIterator[Connection]:
-    """Call `heard` with subject and payload of every message on the subject, while the block runs.
+    """Call `heard` with the subject and payload of every message on the subject, while the block runs.
 
-    The subscription is in force when the block begins. Raises a BrokerError.
+    The server has processed the subscription when the block begins. Raises a BrokerError.
     """
     patience = settings.give_up_after.total_seconds()
 

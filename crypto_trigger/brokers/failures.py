@@ -1,6 +1,6 @@
-"""How far an attempt had come when it failed, and the failures that nats-py has no exception for.
+"""How far an attempt had come when it failed, and exceptions for failures that nats-py has none for.
 
-Apart from the table of faults, which is loaded after a failure only.
+This is not in the table of faults, because that module is loaded only after a failure.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from enum import Flag, auto
 
 
 class Phase(Flag):
-    """How far an attempt has come when it fails: the same exception means different things."""
+    """How far an attempt had come when it failed: the same exception means different things in different phases."""
 
     CONNECT = auto()
     ASK = auto()
-    # NATS Streaming is asked to register us as its client.
+    # Register as a client of NATS Streaming.
     JOIN = auto()
     PUBLISH = auto()
-    # The message has left, and the server is asked whether it has processed it.
+    # The message is sent, and the server is asked whether it has processed it.
     CONFIRM = auto()
     BEFORE = CONNECT | ASK | JOIN
     SENT = PUBLISH | CONFIRM
@@ -24,16 +24,16 @@ class Phase(Flag):
 
 
 class ConnectionLost(Exception):
-    """The connection ended during a request; the text is what the server said before, if anything."""
+    """The connection ended during a request. The text is the last error from the server, if any."""
 
 
 class CutShort(TimeoutError):
-    """No answer came in the time there was, which the deadline made shorter than the timeout that is set."""
+    """There was no answer in time, but the deadline left less time than the timeout setting."""
 
 
 class Violation(Exception):
-    """The server refused a subject of ours: the text is the server's."""
+    """The server refused one of our subjects: a permissions violation. The text is the server's."""
 
 
 class Refusal(Exception):
-    """NATS Streaming answered with an error: the text is the server's."""
+    """NATS Streaming answered with an error. The text is the server's."""

@@ -1,6 +1,6 @@
-"""The table of faults: what nats-py raises and what servers say, and the error of ours that each means.
+"""The table of faults: which error of ours each exception of nats-py and each error text of a server means.
 
-`docs/faults.md` shows it to users, and a test holds the page equal to it.
+`docs/faults.md` shows it to users, and a test checks that the page is equal to it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from crypto_trigger.errors import BadPeer, BrokerError, Denied, Fact, NoAck, Rej
 
 
 class Rule(NamedTuple):
-    """One row: exceptions, parts of their texts, and the phases it counts in; the error and the fact it means.
+    """One row: the phases, exceptions and texts that it applies to; the error, fact, message and hint that they mean.
 
-    It fits an exception of one of the classes whose text holds one of `texts` (in any case; none: any text). A row that
-    counts while publishing or after states that the message was certainly not stored, unless it means NoAck. In `says`
-    and `hint` names in braces are replaced (`faults.explain`); `says` that is empty, or ends in a colon, is followed by
-    the exception's own text.
+    It applies to an exception of one of the classes whose text contains one of `texts`, in upper or lower case; with no
+    `texts`, to any text. A row for PUBLISH or CONFIRM says that the message was certainly not stored, unless its error
+    is NoAck. Names in braces in `says` and `hint` are replaced (see `faults.explain`). If `says` is empty or ends in a
+    colon, the exception's own text follows.
     """
 
     phase: Phase
@@ -39,11 +39,11 @@ _TLS = "check NATS_CA and the server's certificate"
 _CLIENT_CERT = "check NATS_CERT and NATS_KEY"
 _INBOX = "allow subscribing to the inbox, or set NATS_INBOX_PREFIX"
 _SERVICE = "does another service listen on the subject?"
-# What nats-py's parsers let out when the other side speaks something else.
+# What nats-py's parsers raise if the other side does not speak the NATS protocol.
 _NONSENSE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 _CLIENT = (nats.errors.Error, ConnectionLost)
 
-# The first row that fits counts.
+# The first row that applies is used.
 RULES = (
     # TLS
     Rule(
@@ -80,7 +80,7 @@ RULES = (
         BadPeer,
         Fact.TLS_FAILED,
         "what the server sends is not TLS",
-        "check NATS_TLS_FIRST: it is for servers with handshake_first alone",
+        "check NATS_TLS_FIRST: it is only for servers with handshake_first",
     ),
     Rule(Phase.CONNECT, (ssl.SSLError,), (), BadPeer, Fact.TLS_FAILED, "TLS failed: ", _TLS),
     # Connecting
@@ -222,7 +222,7 @@ RULES = (
         Rejected,
         Fact.SUBJECT_REFUSED,
         "the server refuses the subject {subject}",
-        "set CRYPTO_TRIGGER_SUBJECT to another",
+        "set CRYPTO_TRIGGER_SUBJECT to another subject",
     ),
     # The end of the connection
     Rule(Phase.BEFORE, (ConnectionLost,), (), Unavailable, Fact.CONNECTION_LOST, "the connection ended: "),
@@ -245,7 +245,7 @@ RULES = (
     # JetStream
     Rule(
         Phase.ASK,
-        # nats-py's JetStream calls raise the second for the server's 503.
+        # nats-py's JetStream calls raise the second one for status 503.
         (nats.errors.NoRespondersError, nats.js.errors.ServiceUnavailableError),
         (),
         Unusable,
@@ -315,7 +315,7 @@ RULES = (
     Rule(
         Phase.PUBLISH,
         (Refusal,),
-        # One text for a message that the server cannot read and for a client that it does not know, or no longer.
+        # The server sends this text for a message that it cannot read, and for a client ID that is not registered.
         ("invalid publish request",),
         Rejected,
         Fact.CLIENT_UNKNOWN,
@@ -338,7 +338,7 @@ RULES = (
         Fact.STREAMING_BUSY,
         "NATS Streaming takes no messages now: ",
     ),
-    # Any other error may come after the storing: of the disk, or of a server that was the leader until then.
+    # Any other error may come after the message was stored: an error of the disk, or a leader that lost its role.
     Rule(Phase.PUBLISH, (Refusal,), (), NoAck, Fact.SERVER_ERROR, "NATS Streaming answers: "),
     # All the rest
     Rule(Phase.BEFORE, (OSError, nats.errors.Error), (), Unavailable, Fact.SYSTEM_ERROR, ""),

@@ -1,7 +1,7 @@
-"""What nats-py raises and what servers say -> our errors, by the table of faults.
+"""Turn nats-py's exceptions and the error texts of servers into our errors, by the table of faults.
 
-The same fact arrives in many forms: nats-py raises its base class for a refused password, wraps every reason for a
-failed connect in `NoServersError`, and lets raw `ValueError` and `AttributeError` out of its parser.
+The same fact comes in many forms: nats-py raises its base class for a refused password, wraps every reason for a failed
+connect in `NoServersError`, and raises a plain `ValueError` or `AttributeError` from its parser.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ _SERVER_FAULT = 500
 
 
 def explain(error: Exception, phase: Phase, where: str, names: Mapping[str, str]) -> Exception:
-    """Return what `error` means in `phase`, said of `where`; one of an unforeseen kind is returned as it is.
+    """Return the error of ours that `error` means in `phase`, or `error` itself if it is not in the table.
 
-    `names` are what the table's texts have in braces: `subject`, `stream`, `cluster`, `who` (the credentials in force
-    and where they came from), `check` (what to do about them) and `setup` (the command that creates the stream).
+    `where` names the server. `names` are the names in braces in the table's texts: `subject`, `stream`, `cluster`,
+    `who` (the credentials in force and where they came from), `check` (what to do about them) and `setup` (the command
+    that creates the stream).
     """
     if isinstance(error, (BrokerError, ConfigError)):
         return error
-    # What answers may not be JetStream: its codes are numbers only if it is.
+    # Another service may answer in place of JetStream. Only JetStream's error codes are numbers.
     if isinstance(error, nats.js.errors.APIError) and _is_jetstreams(error):
         return _explain_api(error, phase, where, names)
     text = str(error)
@@ -56,9 +57,9 @@ def _holds_one(text: str, parts: tuple[str, ...]) -> bool:
 
 
 def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names: Mapping[str, str]) -> BrokerError:
-    """Explain a JetStream answer that is an error. The server checks before it stores, so that it means no.
+    """Return the error for an error answer of JetStream. It checks before it stores, so the message was not stored.
 
-    An error of the server's own making (5xx) that is not in the table may come after the storing.
+    A server error (5xx) that is not in the table is different: it may come after the message was stored.
     """
     said, code = clean(str(error.description or "")), error.err_code or 0
     if rule := _API_RULES.get(code):
@@ -72,12 +73,12 @@ def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names
 
 
 def _is_jetstreams(error: nats.js.errors.APIError) -> bool:
-    # Not every subclass of nats-py's sets the two.
+    # Some subclasses of nats-py's APIError do not set these two.
     return isinstance(getattr(error, "err_code", None), int) and isinstance(getattr(error, "code", None), int)
 
 
 def _own_words(error: Exception) -> str:
-    """Return an exception's own text, without what nats-py and OpenSSL put around it."""
+    """Return an exception's own text, without what nats-py and OpenSSL add to it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return clean(getattr(error, "verify_message", str(error)))
     if isinstance(error, ssl.SSLError):
@@ -86,12 +87,12 @@ def _own_words(error: Exception) -> str:
     if isinstance(error, socket.gaierror) and error.strerror:
         return clean(error.strerror.lower())
     if isinstance(error, OSError) and error.errno:
-        # Not its strerror: asyncio writes "Connect call failed" there, whatever the reason is.
+        # asyncio writes "Connect call failed" into strerror, whatever the reason is.
         return os.strerror(error.errno).lower()
     return clean(str(error).removeprefix("nats: ").strip("'")) or type(error).__name__
 
 
 def clean(text: str) -> str:
-    """Return a server's text fit for one line: control characters escaped, and cut after 200 characters."""
+    """Return a server's text for use in one line: control characters escaped, cut after 200 characters."""
     cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
     return escaped(cut)

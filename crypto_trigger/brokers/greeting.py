@@ -1,4 +1,4 @@
-"""Tell why a handshake failed where nats-py's error does not, by reading the greeting once more."""
+"""Find out why a handshake failed: connect once more and read the server's first line (INFO)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from contextlib import suppress
 
 from crypto_trigger.errors import BadPeer, BrokerError, Fact, Unavailable
 
-# nats-py's limit, and far above what servers send.
+# nats-py's limit, in bytes. Servers send far less.
 _LONGEST_GREETING = 32768
 
 
 async def look_closer(error: BrokerError, where: str, address: str, port: int, patience: float) -> BrokerError:
-    """Return what a failed handshake means: a greeting that was cut off passes, one that is not NATS does not.
+    """Return what a failed handshake means: Unavailable if INFO was cut off, BadPeer if the line is not NATS.
 
-    nats-py raises the same for both. `where` names the server, `patience` is in seconds.
+    nats-py raises the same exceptions for both. Other errors are returned unchanged. `where` names the server,
+    `patience` limits the reading, in seconds.
     """
     if error.fact is not Fact.GREETING_UNREAD:
         return error

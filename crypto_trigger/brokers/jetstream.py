@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
 
-# ADR-8's header: the message is stored only if this is still the sequence of the subject's last one.
+# The server stores the message only if the subject's last message has this sequence (ADR-8).
 EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+# How often one attempt publishes again after it lost a race, and how long it waits before it reads again, in seconds.
 _RACES = 20
 _RACE_WAIT = 0.01
-# What cannot be asked for, as opposed to what is not answered now.
-_NOT_TO_BE_HAD = (Fact.NO_PERMISSION, Fact.NO_RESPONDERS)
+# The server's time cannot be asked for. Other failures may pass.
+_CANNOT_ASK = (Fact.NO_PERMISSION, Fact.NO_RESPONDERS)
 
 
 class Publisher:
-    """Publishes triggers, one attempt a call: connect, read the subject's last message, publish, close."""
+    """Publishes triggers, one attempt per call: connect, read the subject's last message, publish, close."""
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare credentials and certificates. Raises ConfigError where they do not fit."""
+        """Load credentials and certificates. Raises ConfigError if they cannot be used."""
         self._settings = settings
         self._servers = Servers(settings)
         self._info: Info | None = None
@@ -37,10 +38,10 @@ class Publisher:
         self._forced = False
 
     async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
-        """Make one attempt, as `delivery.Publisher` says."""
+        """Make one attempt (see `delivery.Publisher`)."""
         async with self._servers.connect(attempt) as connection:
             stream = Stream(connection, self._settings)
-            last = await self._look(stream, draft, attempt)
+            last = await self._read(stream, draft, attempt)
             trigger = draft.trigger
             self._forced, self._guarded_by_msg_id = trigger.force, not last.permitted
             for _ in range(_RACES):
@@ -51,14 +52,14 @@ class Publisher:
                     return await self._store(trigger, last, stream)
                 except LostRace as lost:
                     attempt.sent = False
-                    last = await self._look_again(stream, last, lost, draft)
+                    last = await self._read_again(stream, last, lost, draft)
         raise Unavailable(
             f"{connection.server}: other messages kept coming first on {trigger.subject}",
             fact=Fact.OTHER_MESSAGE_FIRST,
         )
 
     def again(self) -> str:
-        """Return what running again means for a trigger that may be stored, as a hint."""
+        """Return a hint about running again, for a trigger that may be stored."""
         if self._forced:
             return "with --force, running it again may store another"
         if not self._guarded_by_msg_id:
@@ -67,8 +68,8 @@ class Publisher:
         length = f" ({format_duration(window)})" if window else ""
         return f"run it again to make sure: that cannot double it within the stream's duplicate window{length}"
 
-    async def _look(self, stream: Stream, draft: Draft, attempt: Attempt) -> Last:
-        """Read the subject's last message, and the server's time in the same flight; fix the draft's slot by it."""
+    async def _read(self, stream: Stream, draft: Draft, attempt: Attempt) -> Last:
+        """Read the subject's last message and the server's time in one round trip; fix the draft's slot."""
         subject = draft.trigger.subject
         if draft.fixed:
             return await stream.last(subject)
@@ -85,15 +86,15 @@ class Publisher:
         return last
 
     async def _fix(self, stream: Stream, draft: Draft, attempt: Attempt) -> str:
-        """Fix the draft's slot by the server's clock. Return why that cannot be asked for, or an empty text.
+        """Fix the draft's slot by the server's clock. Return why it cannot be asked for, or an empty text.
 
-        A question that is not answered is asked a second time, in a new attempt. Raises a BrokerError or ConfigError.
+        A request without an answer is repeated once, in a new attempt. Raises a BrokerError or ConfigError.
         """
         try:
             self._info = await stream.info()
         except BrokerError as error:
             unanswered = error.fact is Fact.NO_ANSWER and attempt.number > 1
-            if error.fact not in _NOT_TO_BE_HAD and not unanswered:
+            if error.fact not in _CANNOT_ASK and not unanswered:
                 raise
             return error.message
         if self._info.reading is None:
@@ -101,13 +102,13 @@ class Publisher:
         draft.fix(self._info.reading)
         return ""
 
-    async def _look_again(self, stream: Stream, last: Last, lost: LostRace, draft: Draft) -> Last:
-        """Read again after a lost race: the subject's last message, or the one that the stream says is the last.
+    async def _read_again(self, stream: Stream, last: Last, lost: LostRace, draft: Draft) -> Last:
+        """Read the subject's last message again after a lost race, or the one that the stream says is the last.
 
-        The two differ where the subject is mapped to another, by the account or by the stream: what is published to it
-        is stored under the other name, and that name's last message counts.
+        The two differ if the account or the stream maps the subject to another. A message is then stored under that
+        other subject, whose last message counts.
         """
-        # Another run is ahead by a moment: what it stored may be readable a moment from now.
+        # Another run has just stored a message, which may be readable only a moment later.
         await asyncio.sleep(_RACE_WAIT)
         again = await stream.last(last.subject)
         if lost.seq is None or not again.permitted or lost.seq == (again.stored.seq if again.stored else 0):
@@ -120,7 +121,7 @@ class Publisher:
         return named or again
 
     def _already(self, trigger: Trigger, last: Last, connection: Connection) -> Receipt | None:
-        """Return the receipt of a slot that needs nothing any more, or None."""
+        """Return the receipt if this slot or a later one already has its trigger, else None."""
         if last.stored is None:
             return None
         slot = last.stored.slot(self._settings.every, self._settings.early)
@@ -156,10 +157,10 @@ class Publisher:
         )
 
     def _window_warning(self) -> tuple[str, ...]:
-        """Return a warning if the duplicate window is shorter than a slot, where it decides.
+        """Return a warning if the duplicate window is shorter than a slot and is the only protection of the slot.
 
-        It does without permission to read, and where nothing was there to read, as on streams whose messages go once
-        they are consumed. A window that is not known is not warned about.
+        It is the only one without permission to read, and where there was no message to read, for example in a stream
+        that removes consumed messages. There is no warning if the window is not known.
         """
         window = self._info.duplicate_window if self._info else None
         if window is None or window >= self._settings.every:

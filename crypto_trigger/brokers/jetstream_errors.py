@@ -1,6 +1,6 @@
 """The table of JetStream's errors: what each `err_code` of an answer means.
 
-`docs/faults.md` shows it to users, and a test holds the page equal to it.
+`docs/faults.md` shows it to users, and a test checks that the page is equal to it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ API_RULES = (
         10109,
         Rejected,
         Fact.STREAM_REFUSES,
-        "stream {stream} is sealed: it takes no message any more",
+        "stream {stream} is sealed: it takes no more messages",
         "choose another stream with CRYPTO_TRIGGER_STREAM, and create it with: crypto-trigger setup",
     ),
     ApiRule(10118, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline"),

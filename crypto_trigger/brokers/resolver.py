@@ -1,4 +1,4 @@
-"""The addresses behind a server's name, found in bounded time."""
+"""Look up the addresses of a host name, with a time limit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import suppress
 
 
 async def resolve(host: str, port: int, patience: float) -> list[str]:
-    """Return the addresses of a name, each of which gets its own try; an address is its own.
+    """Return the addresses of a host name without duplicates. For an IP address, return that address.
 
-    `patience` is in seconds. Raises TimeoutError, OSError as the resolver does, UnicodeError for no valid name, or
-    RuntimeError where no thread can be started.
+    `patience` limits the lookup, in seconds. Raises TimeoutError, OSError as the resolver does, UnicodeError for an
+    invalid name, or RuntimeError if no thread can be started.
     """
     try:
         ipaddress.ip_address(host.partition("%")[0])
@@ -28,8 +28,8 @@ async def resolve(host: str, port: int, patience: float) -> list[str]:
 def _look_up(host: str, port: int) -> asyncio.Future[list[str]]:
     """Resolve a name in a daemon thread of our own.
 
-    asyncio joins its resolver threads at exit, so that a resolver which takes 10 s to answer would keep the process
-    from ending.
+    asyncio waits for its resolver threads at exit. A resolver that takes 10 s to answer would keep the process alive
+    that long.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[str]] = loop.create_future()
@@ -50,7 +50,7 @@ def _look_up(host: str, port: int) -> asyncio.Future[list[str]]:
             addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
         except (OSError, UnicodeError) as error:
             failure = error
-        with suppress(RuntimeError):  # the loop is gone: the run has ended without this answer
+        with suppress(RuntimeError):  # the loop is closed: the run has ended without this answer
             loop.call_soon_threadsafe(settle, addresses, failure)
 
     threading.Thread(target=work, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The servers of the list: connect to the first that takes us, with a share of the time for each."""
+"""The list of servers: connect to the first one that accepts us, with a share of the time for each."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _CREDENTIALS = ("NATS_USER and NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS
 
 
 class Servers:
-    """The servers that are set, and the credentials and certificates to connect with."""
+    """The servers in the settings, and the credentials and certificates to connect with."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load certificates and keys. Raises ConfigError where they do not fit."""
+        """Load certificates and keys. Raises ConfigError if they cannot be used."""
         self.settings = settings
         self.access = Access.from_settings(settings)
 
     @asynccontextmanager
     async def connect(self, attempt: Attempt) -> AsyncIterator[Connection]:
-        """Yield a connection to the first server that takes it; each attempt begins with the next one of the list.
+        """Yield a connection to the first server that accepts it. Each attempt begins with the next server of the list.
 
-        Raises a BrokerError: one worth retrying if that holds for any of the servers, else the first one's.
+        Raises a BrokerError: a retryable one if any server failed with a retryable one, else that of the first server.
         """
         _silence_libraries()
         failures: list[BrokerError] = []
@@ -67,7 +67,7 @@ class Servers:
                 try:
                     yield connection
                 finally:
-                    # A deadline that ends while we close does not count: what became of the message is known by now.
+                    # The result is known by now: a deadline that passes during the close must not change it.
                     with suppress(asyncio.CancelledError):
                         await connection.close()
                 return
@@ -77,7 +77,7 @@ class Servers:
         return min(self.access.timeout, attempt.share(steps))
 
     def _names(self, server: Address) -> Mapping[str, str]:
-        """Return what the table of faults calls by name, but for the subject (`faults.explain`)."""
+        """Return the names for the table of faults, except `subject` (see `faults.explain`)."""
         from crypto_trigger.command_line import command_line
         from crypto_trigger.credentials import NONE
 
@@ -95,7 +95,7 @@ class Servers:
         }
 
     async def _addresses(self, server: Address, patience: float, names: Callable[[], Mapping[str, str]]) -> list[str]:
-        """Return the server's addresses. Raises a BrokerError, or ConfigError for what cannot be a name."""
+        """Return the server's addresses. Raises a BrokerError, or ConfigError for an invalid host name."""
         try:
             return await resolve(server.host, server.port, patience)
         except UnicodeError:
@@ -120,7 +120,7 @@ class Servers:
 
 
 def _verdict(failures: list[BrokerError]) -> BrokerError:
-    """Return the error that speaks for all servers: every message, and what to do about those that do not pass."""
+    """Return one error for all servers, with every message, and the hints of those that are not retried, if any."""
     chosen = next((failure for failure in failures if failure.retryable), failures[0])
     messages = dict.fromkeys(failure.message for failure in failures)
     if len(messages) == 1:
@@ -131,9 +131,10 @@ def _verdict(failures: list[BrokerError]) -> BrokerError:
 
 
 def _silence_libraries() -> None:
-    """Keep nats-py's and asyncio's own log lines off stderr: what they tell is in our errors.
+    """Keep the log lines of nats-py and asyncio off stderr: our errors contain the same information.
 
-    nats-py's read loop logs tracebacks whatever `error_cb` is, and asyncio warns of every end of TLS (nats.py#574).
+    nats-py's read loop logs tracebacks even if there is an `error_cb`, and asyncio logs a warning whenever a TLS
+    connection ends (nats.py#574).
     """
     logger = logging.getLogger("nats")
     logger.addHandler(logging.NullHandler())

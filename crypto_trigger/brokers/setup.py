@@ -1,4 +1,4 @@
-"""Set up the stream that stores the triggers: create it, compare it, change what one trigger per slot needs."""
+"""Set up the stream that stores the triggers: create it, compare it, or change what one trigger per slot needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Change(StrEnum):
-    """What a setup came to."""
+    """What a setup did, or would do."""
 
     CREATED = "created"
     UNCHANGED = "unchanged"
@@ -34,10 +34,10 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SetupResult:
-    """What became of the stream: the change, and what was found.
+    """The result of a setup: the change, and what was found.
 
-    `differences` are what one trigger per slot needs otherwise, `notes` what is left to the stream's owner,
-    `created` the properties of a stream that was created, or would be. `hint` says what to do, if anything.
+    `differences` are properties that must change for one trigger per slot, `notes` properties that are the owner's
+    choice, `created` the properties of a stream that was created, or would be. `hint` says what to do, if anything.
     """
 
     change: Change
@@ -50,7 +50,7 @@ class SetupResult:
 
     @property
     def status(self) -> Status:
-        """The status that `setup` ends with."""
+        """The exit status of `setup`."""
         match self.change:
             case Change.CREATED | Change.UNCHANGED | Change.UPDATED | Change.WOULD_CREATE | Change.WOULD_UPDATE:
                 return Status.OK
@@ -61,10 +61,10 @@ class SetupResult:
 
 
 class StreamSetup:
-    """Creates the stream, or compares the one there is with what is needed; with `update`, changes what is needed.
+    """Creates the stream, or compares the existing one with what is needed; with `update`, changes what is needed.
 
-    `replicas` None means one on creation, and as it is afterwards. With `dry_run` nothing is changed, and the result
-    says what would be. Call it for one attempt.
+    `replicas` None means one replica for a new stream, and no change to an existing one. With `dry_run` nothing is
+    changed, and the result says what would be. Each call makes one attempt.
     """
 
     def __init__(self, settings: Settings, replicas: int | None, *, update: bool, dry_run: bool = False) -> None:
@@ -97,7 +97,7 @@ class StreamSetup:
             return await self._compare(stream, existing)
 
     def error(self, end: GaveUp) -> BrokerError | Interrupted:
-        """Return the error that speaks for all attempts; after a signal, with what may have become of the stream."""
+        """Return one error for all attempts. After a signal it says whether the stream may have been changed."""
         error = end.error()
         if isinstance(error, Interrupted):
             stream = f"stream {self._settings.stream}"
@@ -136,7 +136,7 @@ class StreamSetup:
             if wanted.get("subjects") != existing.get("subjects") and (owner := await self._owner(stream)):
                 raise self._overlap(stream, owner)
             return self._result(Change.WOULD_UPDATE, stream, differences=differences, notes=notes)
-        # The whole existing configuration goes back: the server resets whatever an update leaves out.
+        # Send the whole existing configuration: the server resets every field that an update leaves out.
         await self._change(stream, "STREAM.UPDATE", wanted)
         return self._result(Change.UPDATED, stream, differences=differences, notes=notes)
 
@@ -144,14 +144,14 @@ class StreamSetup:
         return SetupResult(change, self._settings.stream, str(stream.connection.server), **found)
 
     async def _change(self, stream: Stream, endpoint: str, config: Mapping[str, object]) -> None:
-        """Create or update the stream. Raises a BrokerError, Unusable where the server refuses the configuration."""
+        """Create or update the stream. Raises a BrokerError; Unusable if the server refuses the configuration."""
         self._perhaps_changed = True
         try:
             await stream.request(f"{endpoint}.{self._settings.stream}", config)
         except BrokerError as error:
             if error.fact is Fact.NO_PERMISSION or error.code:
                 self._perhaps_changed = False
-            # An error of the server's own making (5xx) that is not in the table is about the configuration here.
+            # Here, a server error (5xx) that is not in the table is about the configuration.
             if not error.code or (error.retryable and error.fact is not Fact.SERVER_ERROR):
                 raise
             if error.fact is Fact.SUBJECTS_OVERLAP:
@@ -164,7 +164,7 @@ class StreamSetup:
             ) from error
 
     async def _owner(self, stream: Stream) -> str:
-        """Return the other stream that takes the subject; empty where there is none, or where we cannot know."""
+        """Return the other stream that takes the subject, or an empty text if there is none or it is not known."""
         try:
             taking = await stream.taking(self._settings.subject)
         except BrokerError:

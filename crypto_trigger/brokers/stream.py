@@ -1,4 +1,4 @@
-"""One stream, seen over one connection: read its last message, publish to it, ask for its configuration."""
+"""One JetStream stream over one connection: read its last message, publish to it, ask for its configuration."""
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
 # every run.
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from crypto_trigger.settings import Settings
 
 T = TypeVar("T")
-# The JetStream API counts time in these.
+# Nanoseconds in a second. The JetStream API gives durations in nanoseconds.
 NANOSECONDS = 10**9
-# ADR-22: a 503 may be a leader election; nats.go asks twice more, 250 ms apart.
+# A status 503 may mean that a leader is being elected (ADR-22). Like nats.go, ask twice more, 250 ms apart.
 _NO_RESPONDERS_RETRIES = 2
 _NO_RESPONDERS_WAIT = 0.25
-# Below it nats-server does not hold to Nats-Expected-Last-Subject-Sequence in every case, or knows no such reading.
+# Older servers ignore Nats-Expected-Last-Subject-Sequence in some cases, or cannot read a subject's last message.
 LEAST_VERSION = (2, 9)
-# A server's clock shows no time beyond these; what is added to one between them stays within the calendar.
+# A time outside these years is not a server's clock. Adding a slot to a time between them cannot overflow.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 class Last(NamedTuple):
-    """What reading the subject's last message gave: the message if there is one, and whether reading is permitted.
+    """The result of reading a subject's last message: the message, if any, and whether reading is permitted.
 
-    `subject` is the one it is stored under, which is another than the one published to where that is mapped.
+    `subject` is the one that the message is stored under. If the published subject is mapped, the two are different.
     """
 
     subject: str
@@ -46,7 +46,7 @@ class Last(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What the server says of the stream: its configuration, and its own clock if it tells that (2.10 and later)."""
+    """The server's answer about the stream: its configuration, and the server's time, if given (2.10 and later)."""
 
     config: Mapping[str, Any]
     reading: Reading | None
@@ -62,9 +62,9 @@ class Info(NamedTuple):
 
 
 class LostRace(Exception):
-    """The subject's last message is not the one that was expected; `seq` is the sequence of the one that is, if known.
+    """The subject's last message is not the expected one. `seq` is the sequence of the actual one, if known.
 
-    Either another message was stored between our reading and our publishing, or the subject is mapped to another.
+    Either another message was stored after we read the last one, or the subject is mapped to another.
     """
 
     def __init__(self, seq: int | None) -> None:
@@ -73,7 +73,7 @@ class LostRace(Exception):
 
 
 class Stream:
-    """The stream seen over one connection."""
+    """The stream of the settings, over one connection."""
 
     def __init__(self, connection: "Connection", settings: "Settings") -> None:
         """Take a connection. Raises Unusable where the server is older than 2.9."""
@@ -93,7 +93,7 @@ class Stream:
             )
 
     async def last(self, subject: str) -> Last:
-        """Read the last message on `subject`. Raises a BrokerError, Unusable where there is no stream."""
+        """Read the last message on `subject`. Raises a BrokerError; Unusable if there is no stream."""
         api = f"{self._prefix}.STREAM.MSG.GET.{self._name}"
         try:
             message = await self._patiently(lambda: self._js.get_last_msg(self._name, subject), api)
@@ -108,7 +108,7 @@ class Stream:
         return Last(subject, self._stored(message))
 
     async def at(self, seq: int) -> Last | None:
-        """Read the message of that sequence, or return None if it is gone. Raises a BrokerError."""
+        """Read the message with that sequence; return None if there is none. Raises a BrokerError."""
         api = f"{self._prefix}.STREAM.MSG.GET.{self._name}"
         try:
             message = await self._patiently(lambda: self._js.get_msg(self._name, seq), api)
@@ -120,7 +120,7 @@ class Stream:
 
     def _stored(self, message: "RawStreamMsg") -> Stored:
         seq, time = message.seq, message.time
-        # `True` is an int to Python, and no sequence.
+        # `True` is an int in Python, but it is not a sequence.
         if type(seq) is not int or seq < 1 or time is None or not _FIRST_YEAR < time.year < _LAST_YEAR:
             raise BadPeer(
                 f"{self.connection.server}: the answer to reading {self._name} has no sequence or time",
@@ -154,16 +154,16 @@ class Stream:
                 Fact.WRONG_ACKNOWLEDGEMENT,
             )
         if self._domain and ack.domain != self._domain:
-            named = f"of JetStream domain {ack.domain}" if ack.domain else "of no JetStream domain"
+            named = f"from JetStream domain {ack.domain}" if ack.domain else "from no JetStream domain"
             raise NoAck(
-                f"{self.connection.server}: the acknowledgement is {named}, not of {self._domain}",
+                f"{self.connection.server}: the acknowledgement is {named}, not from {self._domain}",
                 f"a stream {self._name} of another domain takes {trigger.subject}, too: let only one of them take it",
                 Fact.WRONG_ACKNOWLEDGEMENT,
             )
         return ack.seq, bool(ack.duplicate)
 
     async def info(self) -> Info:
-        """Ask for the stream's configuration and the server's time. Raises a BrokerError, Unusable without stream."""
+        """Ask for the stream's configuration and the server's time. Raises a BrokerError; Unusable without a stream."""
         asked = datetime.now(UTC)
         answer = await self.request(f"STREAM.INFO.{self._name}", {})
         answered = datetime.now(UTC)
@@ -177,7 +177,7 @@ class Stream:
         return Info(config, Reading(server, asked, answered) if server else None)
 
     async def config(self) -> dict[str, Any] | None:
-        """Return the stream's configuration as the server gives it, or None if there is no stream."""
+        """Return the stream's configuration unchanged, or None if there is no stream. Raises a BrokerError."""
         try:
             return dict((await self.info()).config)
         except Unusable as error:
@@ -186,9 +186,9 @@ class Stream:
             raise
 
     async def request(self, endpoint: str, body: Mapping[str, object]) -> dict[str, Any]:
-        """Ask the JetStream API and return its answer as the server wrote it.
+        """Send a request to the JetStream API and return the decoded answer. Raises a BrokerError.
 
-        Not through nats-py's StreamConfig: a server's newer fields would be lost on the way back.
+        nats-py's StreamConfig is not used, because it would drop the fields of newer servers.
         """
         subject = f"{self._prefix}.{endpoint}"
 
@@ -204,7 +204,7 @@ class Stream:
         return await self._patiently(ask, subject)
 
     async def _patiently(self, request: Callable[[], Coroutine[Any, Any, T]], subject: str) -> T:
-        """Ask, and ask again where nobody responds: only when that stays so is JetStream off."""
+        """Ask, and ask again while nobody responds. JetStream is off only if nobody responds to the last request."""
         for _ in range(_NO_RESPONDERS_RETRIES):
             try:
                 return await self.connection.ask(request(), subject, Phase.ASK)
@@ -236,7 +236,7 @@ class Stream:
         return [name for name in answer.get("streams") or [] if isinstance(name, str)]
 
     async def _why_no_stream(self, subject: str, error: BrokerError) -> BrokerError:
-        """Find out whether no stream takes the subject, which is for good, or its leader is missing, which passes."""
+        """Return Unusable if no stream takes the subject, or `error` if one does: its leader may be missing."""
         try:
             if await self.taking(subject):
                 return error
@@ -257,13 +257,13 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 
 def _sequence(said: str) -> int | None:
-    """Return the sequence in the server's text `wrong last sequence: 7` (err_code 10071), if it is there."""
+    """Return the sequence in the server's text `wrong last sequence: 7` (err_code 10071), or None."""
     found = re.search(r"wrong last sequence: ([0-9]{1,20})", said)
     return int(found[1]) if found else None
 
 
 def _parse_time(text: object) -> datetime | None:
-    """Return the moment of a JSON answer, RFC 3339 with nanoseconds, or None if it is none of these centuries."""
+    """Return a time of a JSON answer (RFC 3339 with nanoseconds), or None if it is invalid or far from now."""
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:

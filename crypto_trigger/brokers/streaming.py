@@ -1,7 +1,7 @@
-"""NATS Streaming, which the old system runs and which ended in 2023: register, publish, be acknowledged, take leave.
+"""NATS Streaming (end of life in 2023), for systems that still run it: register, publish, await the answer, close.
 
-Its server does not recognise a message that comes twice, and one client ID has one holder: whoever else registers it
-is refused while the holder answers the server's heartbeats, and replaces it when it does not.
+The server does not recognise duplicates. It registers one client per client ID: while that client answers the server's
+heartbeats, others are refused; when it does not, the next one replaces it.
 """
 
 from __future__ import annotations
@@ -39,66 +39,66 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Message)
 _PROTOCOL = 1
-# What taking leave may cost at most, in seconds: the official clients' bound.
-_LEAVE_SECONDS = 2.0
+# How long closing a registration may take, in seconds. The official clients have the same limit.
+_CLOSE_SECONDS = 2.0
 
 
 class Publisher:
-    """Publishes triggers, one attempt a call: connect, register, publish, await the acknowledgement, leave, close."""
+    """Publishes triggers, one attempt per call: connect, register, publish, await the acknowledgement, close."""
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare credentials and certificates. Raises ConfigError where they do not fit."""
+        """Load credentials and certificates. Raises ConfigError if they cannot be used."""
         self._settings = settings
         self._servers = Servers(settings)
         self._client_id = settings.client_id + ("" if settings.client_id_exact else f"-{os.urandom(4).hex()}")
-        self._forgotten = False
+        self._registered_again = False
 
     async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
-        """Make one attempt, as `delivery.Publisher` says."""
+        """Make one attempt (see `delivery.Publisher`)."""
         async with self._servers.connect(attempt) as connection:
             trigger = draft.fix(None)
-            client = Client(connection, self._client_id)
-            await client.register(f"{self._settings.discover_prefix}.{self._settings.cluster_id}")
+            registration = Registration(connection, self._client_id)
+            await registration.open(f"{self._settings.discover_prefix}.{self._settings.cluster_id}")
             attempt.sent = True
             try:
-                await client.publish(trigger)
+                await registration.publish(trigger)
             except BrokerError as error:
                 attempt.sent = error.perhaps
                 if error.fact is Fact.CLIENT_UNKNOWN:
-                    # The ID may be another process's by now, and the server closes a registration by the ID alone.
+                    # Not closed: another process may have the client ID by now, and the server closes by ID alone.
                     raise self._register_again(error) from error.__cause__
-                await client.leave()
+                await registration.close()
                 raise
             except asyncio.CancelledError:
-                # No time is left to await an answer; under an ID of the run's own the word itself does no harm.
+                # There is no time left for an answer. If no other process can have the client ID, the request is safe.
                 if not self._settings.client_id_exact:
-                    await client.leave_word()
+                    await registration.send_close()
                 raise
             return Receipt(
                 outcome=Outcome.PUBLISHED,
                 server=str(connection.server),
                 cluster=self._settings.cluster_id,
                 client_id=self._client_id,
-                warnings=await client.leave(),
+                warnings=await registration.close(),
             )
 
     def _register_again(self, error: BrokerError) -> BrokerError:
-        """Return the error as one to try again after, the first time: the server may have lost our registration.
+        """Return the error as a retryable one, once: the server may have lost our registration.
 
-        It does when it restarts on a memory store, or when another process takes the client ID.
+        That happens when it restarts with a memory store, or when another process takes the client ID.
         """
-        if self._forgotten:
+        if self._registered_again:
             return error
-        self._forgotten = True
+        self._registered_again = True
         return Unavailable(error.message, error.hint, error.fact, error.said)
 
     def again(self) -> str:
-        """Return what running again means for a trigger that may be stored, as a hint."""
+        """Return a hint about running again, for a trigger that may be stored."""
         return "running it again may store it twice"
 
 
-class Client:
-    """Our registration with the streaming server, over one connection."""
+class Registration:
+    """The registration of one client ID with the streaming server, over one connection."""
 
     def __init__(self, connection: Connection, client_id: str) -> None:
         self._connection = connection
@@ -107,8 +107,8 @@ class Client:
         self._publish_prefix = ""
         self._close_requests = ""
 
-    async def register(self, discover: str) -> None:
-        """Register under the client ID, and answer the server's heartbeats from then on. Raises a BrokerError."""
+    async def open(self, discover: str) -> None:
+        """Register on the subject `discover`, and answer the server's heartbeats from then on. Raises a BrokerError."""
         client = self._connection.client
         inbox = client.new_inbox()
 
@@ -124,7 +124,7 @@ class Client:
         def check(response: ConnectResponse) -> None:
             if response.error:
                 raise Refusal(response.error)
-            # Standalone servers before 0.20.0 made up a prefix of their own: it is the response's word that counts.
+            # Standalone servers before 0.20.0 chose a prefix of their own, so the one in the response is used.
             subject(response.pub_prefix)
 
         response = await self._ask(discover, request, ConnectResponse, check, Phase.JOIN)
@@ -133,7 +133,7 @@ class Client:
             self._close_requests = subject(response.close_requests)
 
     async def publish(self, trigger: Trigger) -> None:
-        """Publish, and return once the server says that it is stored.
+        """Publish the trigger, and return once the server has acknowledged that it is stored.
 
         Raises a BrokerError: NoAck where it may be stored, any other where it certainly is not.
         """
@@ -146,7 +146,7 @@ class Client:
         )
 
         def check(ack: PubAck) -> None:
-            # An empty body, as of another service's answer, reads as an acknowledgement without error.
+            # An empty answer, for example of another service, would decode as an acknowledgement without error.
             if ack.guid != trigger.msg_id:
                 raise Malformed("it acknowledges another message")
             if ack.error:
@@ -154,17 +154,17 @@ class Client:
 
         await self._ask(f"{self._publish_prefix}.{trigger.subject}", request, PubAck, check, Phase.PUBLISH)
 
-    async def leave(self) -> tuple[str, ...]:
-        """Give the registration up, in bounded time, and return what went wrong as warnings. Raises nothing.
+    async def close(self) -> tuple[str, ...]:
+        """Close the registration within 2 seconds, and return what went wrong as warnings. Raises nothing.
 
-        The server forgets a client that is gone by itself, after minutes. Not even the end of our time is passed on:
-        what became of the message is known by now, and this must not change it.
+        If it is not closed, the server removes it after some minutes. A cancellation at the deadline is not raised,
+        either: the result of the publish is known by now and must not change.
         """
         if not (self._close_requests and self._connection.client.is_connected):
             return ()
         request = CloseRequest(client_id=self._client_id)
         try:
-            async with asyncio.timeout(_LEAVE_SECONDS):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 response = await self._ask(self._close_requests, request, CloseResponse, lambda _: None, Phase.JOIN)
             problem = response.error
         except BrokerError as error:
@@ -177,8 +177,8 @@ class Client:
             else ()
         )
 
-    async def leave_word(self) -> None:
-        """Send word that the registration is given up, and await nothing. Raises nothing."""
+    async def send_close(self) -> None:
+        """Send the request to close the registration, and await no answer. Raises nothing."""
         with suppress(Exception):
             await self._connection.client.publish(
                 self._close_requests, CloseRequest(client_id=self._client_id).encode()

@@ -1,8 +1,9 @@
-"""The eight messages a client of NATS Streaming exchanges with its server, as bytes and back: proto3, strictly read.
+"""Encode and decode the messages between a NATS Streaming client and its server, in proto3. Pure.
 
-Pure, and no general protobuf: singular strings, bytes and int32 are all there is. The schema is frozen with the
-server's end of life (2023). What protobuf forgives is refused here: a field of the wrong wire type, groups, text that
-is not UTF-8, field numbers beyond 2^29. A field that is not in the schema is skipped, as proto3 has it.
+This is not a general protobuf library: the fields are singular strings, bytes and int32. The schema does not change any
+more, because the server reached its end of life in 2023. Decoding is stricter than protobuf: it refuses a field of the
+wrong wire type, groups, text that is not UTF-8, and field numbers of 2^29 and above. As in proto3, a field that is not
+in the schema is skipped.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 _NUMBER = "number"
 _VARINT_BYTES = 10
-# A varint's byte is seven bits and this one, which says that another byte follows.
+# A byte of a varint has seven bits of the value, and this bit, which says that another byte follows.
 _MORE = 0x80
 _KEY_BITS, _INT_BITS, _VARINT_BITS = 32, 32, 64
 
 
 class Malformed(ValueError):
-    """Bytes that are not the message they should be."""
+    """The bytes are not a valid message of the expected kind."""
 
 
 def _string(number: int) -> Any:  # noqa: ANN401 - as dataclasses.field is typed
@@ -40,10 +41,10 @@ def _int32(number: int) -> Any:  # noqa: ANN401 - as dataclasses.field is typed
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message: its fields are those of the schema, in its order; one with its default value is not sent."""
+    """A message. Its fields are those of the schema, in the same order. A field with its default value is not sent."""
 
     def encode(self) -> bytes:
-        """Return the message as bytes. Raises ValueError for a number that is no int32."""
+        """Return the message as bytes. Raises ValueError for a number that is not an int32."""
         return b"".join(
             _encode(each.metadata[_NUMBER], value)
             for each in fields(self)
@@ -52,7 +53,7 @@ class Message:
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Return the message that `data` holds; of a field that comes twice the last counts. Raises Malformed."""
+        """Return the message in `data`. If a field occurs twice, the last one counts. Raises Malformed."""
         known = {each.metadata[_NUMBER]: each for each in fields(cls)}
         found: dict[str, str | bytes | int] = {}
         for number, value in _decode(data):
@@ -64,7 +65,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest(Message):
-    """Asks to be registered under a client ID; the server pings `heartbeat_inbox` to see whether we live."""
+    """Registers a client ID. The server sends heartbeats to `heartbeat_inbox` to check that the client is alive."""
 
     client_id: str = _string(1)
     heartbeat_inbox: str = _string(2)
@@ -76,7 +77,7 @@ class ConnectRequest(Message):
 
 @dataclass(frozen=True, slots=True)
 class ConnectResponse(Message):
-    """Where to publish, subscribe and close; or `error`, and nothing else."""
+    """Answers with the subjects to publish, subscribe and close; or with an `error` and nothing else."""
 
     pub_prefix: str = _string(1)
     sub_requests: str = _string(2)
@@ -93,7 +94,7 @@ class ConnectResponse(Message):
 
 @dataclass(frozen=True, slots=True)
 class PubMsg(Message):
-    """A message for a channel, `subject`; the server's answer repeats its `guid`."""
+    """Publishes a message to the channel `subject`. The answer has the same `guid`."""
 
     client_id: str = _string(1)
     guid: str = _string(2)
@@ -106,7 +107,7 @@ class PubMsg(Message):
 
 @dataclass(frozen=True, slots=True)
 class PubAck(Message):
-    """The message of that `guid` is stored; or it is not, or perhaps, as `error` says."""
+    """Says that the message with that `guid` is stored. With an `error`, it is not stored, or may be."""
 
     guid: str = _string(1)
     error: str = _string(2)
@@ -114,28 +115,14 @@ class PubAck(Message):
 
 @dataclass(frozen=True, slots=True)
 class CloseRequest(Message):
-    """Gives up the registration of a client ID, whoever holds it."""
+    """Closes the registration of a client ID, whichever client it belongs to."""
 
     client_id: str = _string(1)
 
 
 @dataclass(frozen=True, slots=True)
 class CloseResponse(Message):
-    """The registration is given up; or it is not, as `error` says."""
-
-    error: str = _string(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Ping(Message):
-    """Asks whether the registration still stands."""
-
-    conn_id: bytes = _bytes(1)
-
-
-@dataclass(frozen=True, slots=True)
-class PingResponse(Message):
-    """It does; or it does not, as `error` says."""
+    """Says that the registration is closed. With an `error`, it is not."""
 
     error: str = _string(1)
 
@@ -143,8 +130,8 @@ class PingResponse(Message):
 def _encode(number: int, value: str | bytes | int) -> bytes:
     if isinstance(value, int):
         if not -(1 << _INT_BITS - 1) <= value < 1 << _INT_BITS - 1:
-            raise ValueError(f"{value} is no int32")
-        # A negative number goes out sign-extended to 64 bits.
+            raise ValueError(f"{value} is not an int32")
+        # A negative number is sent sign-extended to 64 bits.
         return _varint(number << 3 | _VARINT) + _varint(value % (1 << _VARINT_BITS))
     raw = value.encode() if isinstance(value, str) else value
     return _varint(number << 3 | _LENGTH) + _varint(len(raw)) + raw
@@ -160,7 +147,7 @@ def _varint(value: int) -> bytes:
 
 
 def _decode(data: bytes) -> Iterator[tuple[int, bytes | int | None]]:
-    """Yield each field's number and value: bytes, an unsigned number, or None for what no field of ours is."""
+    """Yield each field's number and value: bytes, an unsigned number, or None for a wire type not in the schema."""
     position = 0
     while position < len(data):
         key, position = _read_varint(data, position)
@@ -184,7 +171,7 @@ def _decode(data: bytes) -> Iterator[tuple[int, bytes | int | None]]:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Return the number that begins at `position`, and the position behind it."""
+    """Return the number that begins at `position`, and the position after it."""
     value = 0
     for index, byte in enumerate(data[position : position + _VARINT_BYTES]):
         value |= byte % _MORE << 7 * index

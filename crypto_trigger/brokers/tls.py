@@ -1,4 +1,4 @@
-"""The TLS context of a connection: whom we trust, and the certificate we show."""
+"""The TLS context of a connection: the trusted certificate authorities and the client certificate."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from crypto_trigger.settings import Settings
 
 
-class WitnessedContext(ssl.SSLContext):
-    """A TLS context that counts the handshakes begun with it: the public way to see whether nats-py upgraded."""
+class CountingContext(ssl.SSLContext):
+    """A TLS context that counts its handshakes: the only public way to see whether nats-py has upgraded to TLS."""
 
     handshakes = 0
 
@@ -22,9 +22,9 @@ class WitnessedContext(ssl.SSLContext):
         return super().wrap_bio(*args, **kwargs)
 
 
-def context_of(settings: Settings) -> WitnessedContext:
-    """Load the certificates. Raises ConfigError with a line for each variable that does not fit."""
-    context = WitnessedContext(ssl.PROTOCOL_TLS_CLIENT)
+def context_of(settings: Settings) -> CountingContext:
+    """Load the certificates. Raises ConfigError with one line for each variable that cannot be used."""
+    context = CountingContext(ssl.PROTOCOL_TLS_CLIENT)
     problems = []
     try:
         if settings.ca:
@@ -46,7 +46,7 @@ def _load_pair(context: ssl.SSLContext, settings: Settings) -> str:
     encrypted = False
 
     def passphrase() -> str:
-        # Without a callback OpenSSL would ask on the terminal, and wait.
+        # Without a callback, OpenSSL would ask on the terminal and wait.
         nonlocal encrypted
         encrypted = True
         return ""
@@ -59,5 +59,5 @@ def _load_pair(context: ssl.SSLContext, settings: Settings) -> str:
         other = f"{key.setting.variable} '{key.shown}'"
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             return cert.problem(f"and {other} do not belong together: the key is another certificate's")
-        return cert.problem(f"and {other} are no PEM pair")
+        return cert.problem(f"and {other} are not a certificate and its key in PEM format")
     return ""

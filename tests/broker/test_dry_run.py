@@ -41,8 +41,8 @@ WRONG = [
     ({"NATS_CA": "TEXT"}, "NATS_CA '{TEXT}' (from the environment) holds no PEM certificate"),
     ({"NATS_CERT": "CERT", "NATS_KEY": "OTHER_KEY"}, "do not belong together"),
     ({"NATS_CERT": "LOCKED_CERT", "NATS_KEY": "LOCKED_KEY"}, "is encrypted; decrypt it with: openssl pkey"),
-    ({"NATS_CERT": "TEXT", "NATS_KEY": "KEY"}, "are no PEM pair"),
-    ({"NATS_NKEY": "BAD_SEED"}, "NATS_NKEY '{BAD_SEED}' (from the environment) holds a seed that is no nkey"),
+    ({"NATS_CERT": "TEXT", "NATS_KEY": "KEY"}, "are not a certificate and its key in PEM format"),
+    ({"NATS_NKEY": "BAD_SEED"}, "NATS_NKEY '{BAD_SEED}' (from the environment) holds a seed that is not a valid nkey"),
     ({"NATS_PASSWORD": "=hunter22"}, "NATS_PASSWORD '***' (from the environment) needs NATS_USER beside it"),
     ({"NATS_URL": f"=nats://{'a' * 64}.example"}, "has a host name that cannot be resolved"),
 ]

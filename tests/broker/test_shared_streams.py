@@ -255,7 +255,7 @@ def short_lived(place):
     ("make", "says"),
     [
         (mirrored, "is a mirror of "),
-        (sealed, "is sealed: it takes no message any more"),
+        (sealed, "is sealed: it takes no more messages"),
         (counting, "holds counters (allow_msg_counter) and takes no other message"),
         (short_lived, "needs a duplicate window of two slots (30m), which its max_age of 10m does not allow"),
     ],

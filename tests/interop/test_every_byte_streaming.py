@@ -8,7 +8,7 @@ from support.streaming import StreamingServer, peer
 from support.streaming_double import StreamingDouble
 from support.sweeps import each_byte, in_parts
 
-from crypto_trigger.brokers.streaming import Client
+from crypto_trigger.brokers.streaming import Registration
 from crypto_trigger.server import Server
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
@@ -73,12 +73,12 @@ def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, 
 
 @pytest.mark.parametrize("trial", ["double"], indirect=True)
 def test_a_program_that_claims_without_an_acknowledgement_is_found_out(trial, monkeypatch):
-    honest = Client.publish
+    honest = Registration.publish
 
     async def lying(self, trigger):
         with suppress(Exception):
             await honest(self, trigger)
 
-    monkeypatch.setattr(Client, "publish", lying)
+    monkeypatch.setattr(Registration, "publish", lying)
     with pytest.raises(AssertionError, match="held 0"):
         each_byte(lambda after: Cut(Way.TO_SERVER, 400 + after), trial, part=0)

@@ -39,8 +39,6 @@ SCHEMA = {
     "PubAck": (("guid", 1, "string"), ("error", 2, "string")),
     "CloseRequest": (("clientID", 1, "string"),),
     "CloseResponse": (("error", 1, "string"),),
-    "Ping": (("connID", 1, "bytes"),),
-    "PingResponse": (("error", 1, "string"),),
 }
 _TYPES = {
     "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,

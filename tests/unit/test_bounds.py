@@ -100,7 +100,7 @@ def silent():
 
 
 def test_all_files_together_have_one_bound(silent, monkeypatch):
-    monkeypatch.setattr(settings, "_PATIENCE", 0.5)
+    monkeypatch.setattr(settings, "_READ_SECONDS", 0.5)
     with within(1.5):
         problems = problems_of(silent)
     assert [line.partition(" ")[0] for line in problems] == PIPES
@@ -148,7 +148,7 @@ def test_a_context_with_a_nul_in_a_path_is_one_line():
     Path("nul.json").write_text(json.dumps({"creds": "a\0b", "ca": "a\0b"}))
     problems = problems_of({"NATS_CONTEXT": "nul.json"})
     assert len(problems) == 2
-    assert all("holds a NUL, which no path can" in line for line in problems)
+    assert all("holds a NUL, which is not allowed in a path" in line for line in problems)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
@@ -190,7 +190,7 @@ def test_many_variables_that_are_no_settings_are_a_few_lines():
     with within(5):
         warnings = load({}, os.devnull, unknown).warnings
     assert len(warnings) == 11
-    assert warnings[-1] == "19990 more variables are no settings and are ignored"
+    assert warnings[-1] == "19990 more variables are not settings and are ignored"
 
 
 @pytest.mark.parametrize(

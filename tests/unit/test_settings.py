@@ -152,8 +152,8 @@ BAD = [
             ("nats://h:$PORT", "variables are not expanded here"),
             ("nats://a,,nats://b", "must be nats://host:port"),
             ("nats://a,", "must be nats://host:port"),
-            ("nats://h/path", "goes on after the port"),
-            ("nats://h?tls=1", "goes on after the port"),
+            ("nats://h/path", "has more text after the port"),
+            ("nats://h?tls=1", "has more text after the port"),
         )
     ),
     *(
@@ -177,7 +177,7 @@ BAD = [
         )
     ),
     *(
-        ("CRYPTO_TRIGGER_SCHEDULED_AT", raw, "calendar")
+        ("CRYPTO_TRIGGER_SCHEDULED_AT", raw, "is not a date and time that exists")
         for raw in (
             "2026-02-30T00:00:00Z",
             "2026-11-23T12:00:60Z",
