@@ -24,7 +24,7 @@ from crypto_trigger.settings import load
 from crypto_trigger.values import Address, rfc3339
 
 if TYPE_CHECKING:
-    from crypto_trigger.render import Output
+    from crypto_trigger.output import Output
     from crypto_trigger.settings import Settings
 
 # How often to check that the server still runs.

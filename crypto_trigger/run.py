@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_trigger import signals
 from crypto_trigger.errors import ConfigError, Outcome, Status, TriggerError
-from crypto_trigger.render import Output
+from crypto_trigger.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

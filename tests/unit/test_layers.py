@@ -16,7 +16,8 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"options", "run", "demo"},
-    {"delivery", "render", "notify"},
+    {"delivery", "output", "notify"},
+    {"render"},
     {"report"},
     # The servers as we see them, on several floors.
     {"brokers"},
@@ -40,7 +41,7 @@ FLOORS = (
 ROOMS = {
     "typer": {"cli", "options"},
     "backoff": {"retry"},
-    "rich": {"render"},
+    "rich": {"output"},
     "nats": {"brokers."},
     "nkeys": {"brokers."},
     "dotenv": {"env_file"},

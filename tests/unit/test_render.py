@@ -8,7 +8,8 @@ import pytest
 
 from crypto_trigger import __version__
 from crypto_trigger.errors import BadPeer, ConfigError, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable
-from crypto_trigger.render import Output, report_data, report_line
+from crypto_trigger.output import Output
+from crypto_trigger.render import report_data, report_line
 from crypto_trigger.report import Failure, Report, verdict
 from crypto_trigger.retry import Wait
 from crypto_trigger.settings import load
