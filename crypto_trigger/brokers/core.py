@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -101,4 +100,3 @@ async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> 
         await connection.client.subscribe(settings.subject, cb=on_message)
         await connection.processed(settings.subject, Phase.ASK)
         yield connection
-        await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import asyncio
 import json
 from contextlib import suppress
 
-from crypto_trigger.errors import BadPeer, BrokerError, Fact, Unavailable
+from crypto_trigger.errors import BrokerError, Fact, Unavailable
 
 # nats-py's limit, in bytes. Servers send far less.
 _LONGEST_GREETING = 32768
@@ -32,9 +32,7 @@ async def look_closer(error: BrokerError, where: str, address: str, port: int, p
     line, whole, _ = seen.partition(b"\n")
     ended = whole or len(seen) >= _LONGEST_GREETING
     if not b"INFO ".startswith(line[:5]) or (ended and not _is_object(line[5:])):
-        return BadPeer(
-            f"{where}: it does not greet like a NATS server", "is this the server's client port?", Fact.NOT_NATS
-        )
+        return error
     if line:
         return Unavailable(
             f"{where}: the connection was closed in the middle of the handshake", fact=Fact.CONNECTION_LOST
