@@ -26,7 +26,7 @@ def write_report(path: str, report: str, seconds: float) -> str:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK
         with open(os.open(path, flags, 0o644), "wb") as file:  # noqa: PTH123 - flags are ours
             file.write(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return f"the report could not be written to {path}: {reason.lower()}"
     return ""

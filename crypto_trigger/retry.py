@@ -13,8 +13,8 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
+from crypto_trigger import signals
 from crypto_trigger.errors import BrokerError, Fact, Interrupted, NoAck, Unavailable
-from crypto_trigger.signals import routed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -67,7 +67,8 @@ class Attempt:
     """One attempt: its number, beginning at 1, and the time that is left for it.
 
     The code that makes the attempt sets `sent` to True before it sends anything that may have an effect, and back to
-    False once it knows that there was no effect.
+    False once it knows that there was no effect. It sets `where` to the server it deals with, and `failure` to what it
+    has found so far: both are reported if the time ends before the attempt does.
     """
 
     def __init__(self, number: int, left: "Callable[[], float]") -> None:
@@ -75,6 +76,8 @@ class Attempt:
         self.number = number
         self.left = left
         self.sent = False
+        self.where = ""
+        self.failure: BrokerError | None = None
 
     def share(self, parts: int = 1) -> float:
         """Return an equal share of the time left, in seconds, for each of `parts` steps and for what comes after them.
@@ -89,14 +92,20 @@ class GaveUp(Exception):
 
     `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known. The
     error of an attempt that the deadline cut short counts only if there is no other. `signum` is the signal that ended
-    the run, or 0; `limit` is the deadline in seconds.
+    the run, or 0; `limit` is the deadline in seconds; `where` is the server that was being waited for.
     """
 
     def __init__(
-        self, attempts: int, last: BrokerError | None, unknown: BrokerError | None, signum: int, limit: float
+        self,
+        attempt: Attempt,
+        last: BrokerError | None,
+        unknown: BrokerError | None,
+        signum: int,
+        limit: float,
     ) -> None:
-        super().__init__(attempts, last, unknown, signum, limit)
-        self.attempts = attempts
+        super().__init__(attempt, last, unknown, signum, limit)
+        self.attempts = attempt.number
+        self.where = attempt.where
         self.last = last
         self.unknown = unknown
         self.signum = signum
@@ -113,6 +122,8 @@ class GaveUp(Exception):
         if self.signum:
             name = signal.Signals(self.signum).name
             last = f" after {counted}; last: {self.last.message}" if self.last else ""
+            if not last and self.where:
+                last = f" while waiting for {self.where}"
             return Interrupted(self.signum, f"interrupted by {name}{last}", perhaps=self.unknown is not None)
         if self.unknown:
             message = f"{self.unknown.message} ({counted})"
@@ -121,7 +132,8 @@ class GaveUp(Exception):
             hint = "; ".join(filter(None, (self.unknown.hint, again)))
             return NoAck(message, hint, self.unknown.fact, self.unknown.said)
         if self.last is None:
-            return Unavailable(f"no answer in {self.limit:g}s", "is CRYPTO_TRIGGER_GIVE_UP_AFTER too short?")
+            where = f"{self.where}: " if self.where else ""
+            return Unavailable(f"{where}no answer in {self.limit:g}s", "is CRYPTO_TRIGGER_GIVE_UP_AFTER too short?")
         message = f"{self.last.message} ({counted})" if self.last.retryable else self.last.message
         return self.last.reworded(message, self.last.hint)
 
@@ -148,14 +160,15 @@ class Retry:
 
     async def run(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
         """Return what the first successful attempt returns. Raises GaveUp; other errors are raised unchanged."""
-        with routed(asyncio.get_running_loop(), self._interrupt):
+        with signals.routed(asyncio.get_running_loop(), self._interrupt):
             try:
                 async with asyncio.timeout(self._limits.left) as self._timeout:
                     return await self._try(work)
             except (TimeoutError, BrokerError) as error:
                 if self._attempt.sent and not self._unknown:
                     self._unknown = NoAck("it was sent and nobody acknowledged it in time", fact=Fact.NOT_ACKNOWLEDGED)
-                end = GaveUp(self.attempts, self._last, self._unknown, self._signum, self._limits.give_up_after)
+                last = self._last or self._attempt.failure
+                end = GaveUp(self._attempt, last, self._unknown, self._signum, self._limits.give_up_after)
                 raise end from error
 
     async def _try(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
@@ -196,6 +209,7 @@ def complete(work: "Coroutine[Any, Any, T]") -> T:
 
     Raises what it raises, and Unavailable if the process has too few file descriptors left.
     """
+    signals.postpone()
     held: list[int] = []
     try:
         held += (os.open(os.devnull, os.O_RDONLY) for _ in range(_DESCRIPTORS))

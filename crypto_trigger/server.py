@@ -119,9 +119,24 @@ class Server:
         ports.mkdir()
         command = [program(), "-a", "127.0.0.1", "-p", str(self._port), "--ports_file_dir", str(ports)]
         command += ["-js", "-sd", str(self._home / "data")] if self._jetstream else []
+        try:
+            process = self._launch(command)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise Unavailable(f"nats-server cannot be started: {reason}") from error
+        deadline = time.monotonic() + _START_SECONDS
+        while not (address := self._address(ports)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                lines = self.log.strip().splitlines() or ["it logged nothing"]
+                raise Unavailable(f"nats-server did not start: {lines[-1]}", "is the port taken?")
+            time.sleep(_POLL_SECONDS)
+        self.url = address
+        self._port = int(address.rpartition(":")[2])
+
+    def _launch(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         with signals.held(), (self._home / "log").open("ab") as log:
             # In a session of its own, so that Ctrl-C reaches only this process, which then stops the server.
-            self.process = subprocess.Popen(  # noqa: S603 - the wheel's program
+            process = self.process = subprocess.Popen(  # noqa: S603 - the wheel's program
                 [*command, *self._arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
             if self._guarded:
@@ -132,14 +147,7 @@ class Server:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
-        deadline = time.monotonic() + _START_SECONDS
-        while not (address := self._address(ports)):
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                lines = self.log.strip().splitlines() or ["it logged nothing"]
-                raise Unavailable(f"nats-server did not start: {lines[-1]}", "is the port taken?")
-            time.sleep(_POLL_SECONDS)
-        self.url = address
-        self._port = int(address.rpartition(":")[2])
+        return process
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
         """Stop the process. Its data stays until the block ends."""

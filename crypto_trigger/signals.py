@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HEARD = (signal.SIGINT, signal.SIGTERM)
 _ignored_from_start: set[int] = set()
 _installed = False
-_came = False
+_came = 0  # the number of the first signal since `install`
 
 
 class Signalled(BaseException):
@@ -41,19 +41,29 @@ def install() -> None:
     if not _installed:
         _ignored_from_start.update(s for s in _HEARD if signal.getsignal(s) == signal.SIG_IGN)
         _installed = True
-    _came = False
+    _came = 0
     _handle_with(_raise)
 
 
 @contextmanager
 def routed(loop: AbstractEventLoop, hear: Callable[[int], None]) -> Iterator[None]:
-    """Pass signals to `hear`, called in `loop`, while the block runs. After it, they do not change the exit status."""
+    """Pass signals to `hear`, called in `loop`, while the block runs, also one that came before since `postpone`.
+
+    After the block, signals do not change the exit status.
+    """
     # The loop's add_signal_handler is not used: it would restore the default before the result is printed.
     _handle_with(lambda signum, _: loop.call_soon_threadsafe(hear, signum))
+    if _came:
+        loop.call_soon(hear, _came)
     try:
         yield
     finally:
         settle()
+
+
+def postpone() -> None:
+    """From now on, a signal is only noted, until `routed` passes it on: an exception would end the loop's set-up."""
+    _handle_with(lambda *_: None)
 
 
 def settle() -> None:
@@ -63,7 +73,7 @@ def settle() -> None:
 
 def came() -> bool:
     """Tell whether a signal came since `install`: if so, output does not wait for a slow reader."""
-    return _came
+    return bool(_came)
 
 
 def ignore() -> None:
@@ -96,7 +106,7 @@ def held() -> Iterator[None]:
 def _handle_with(handler: Callable[[int, FrameType | None], object]) -> None:
     def hear(signum: int, frame: FrameType | None) -> None:
         global _came  # noqa: PLW0603 - as above
-        _came = True
+        _came = _came or signum
         handler(signum, frame)
 
     for signum in _HEARD:
@@ -105,4 +115,6 @@ def _handle_with(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def _raise(signum: int, _: FrameType | None) -> None:
+    # Once: a second one, while the first ends the program, would end it with a traceback.
+    postpone()
     raise Signalled(signum)

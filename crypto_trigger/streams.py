@@ -114,7 +114,7 @@ class _Sending(Thread):
         super().__init__(daemon=True)
         self._descriptor = descriptor
         self._data = data
-        self._error: OSError | None = None
+        self._error: OSError | OverflowError | None = None
 
     def begin(self) -> None:
         try:
@@ -132,7 +132,7 @@ class _Sending(Thread):
                     ready = poll()
                     ready.register(self._descriptor, POLLOUT)
                     ready.poll()
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the second: a number that no descriptor has
             self._error = error
 
     def wait(self, seconds: float) -> None:

@@ -278,10 +278,10 @@ class Connection:
                 "set NATS_CERT and NATS_KEY",
                 Fact.CLIENT_CERTIFICATE_REQUIRED,
             )
-        return error.reworded(
-            f"{self.server}: the connection ended right after the TLS handshake",
-            "does the server refuse the client certificate? Check NATS_CERT",
-        )
+        hint = "does the server require a client certificate? Set NATS_CERT and NATS_KEY"
+        if self._access.has_certificate:
+            hint = "does the server refuse the client certificate? Check NATS_CERT"
+        return error.reworded(f"{self.server}: the connection ended right after the TLS handshake", hint)
 
     async def _on_error(self, error: Exception) -> None:
         self._collected.append(error)

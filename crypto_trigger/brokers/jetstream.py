@@ -106,7 +106,8 @@ class Publisher:
         """Read the subject's last message again after a lost race, or the one that the stream says is the last.
 
         The two differ if the account or the stream maps the subject to another. A message is then stored under that
-        other subject, whose last message counts.
+        other subject, whose last message counts if it is a trigger of ours or of a schedule. Any other message gives
+        the sequence to expect and no more: it may be of a stream of the same name that does not take the subject.
         """
         # Another run has just stored a message, which may be readable only a moment later.
         await asyncio.sleep(_RACE_WAIT)
@@ -116,13 +117,16 @@ class Publisher:
         if lost.seq == 0:
             return Last(last.subject, None)
         named = await stream.at(lost.seq)
-        if named and named.subject != last.subject:
-            draft.details.append(f"{last.subject} is mapped: the stream stores it as {named.subject}")
-        return named or again
+        if named is None or named.stored is None or named.subject == again.subject:
+            return named or again
+        if not (named.stored.scheduler or (named.stored.msg_id or "").startswith(f"{draft.trigger.subject}:")):
+            return named._replace(subject=again.subject, counts=False)
+        draft.details.append(f"{last.subject} is mapped: the stream stores it as {named.subject}")
+        return named
 
     def _already(self, trigger: Trigger, last: Last, connection: Connection) -> Receipt | None:
         """Return the receipt if this slot or a later one already has its trigger, else None."""
-        if last.stored is None:
+        if last.stored is None or not last.counts:
             return None
         slot = last.stored.slot(self._settings.every, self._settings.early)
         duplicate = last.stored.msg_id == trigger.msg_id or slot == trigger.slot

@@ -45,6 +45,7 @@ class Servers:
         for position, server in enumerate(servers[first:] + servers[:first]):
             names = partial(self._names, server)
             servers_left = len(servers) - position
+            attempt.where = str(server)
             try:
                 addresses = await self._addresses(server, self._patience(attempt, servers_left), names)
             except BrokerError as error:
@@ -56,6 +57,7 @@ class Servers:
                 try:
                     await connection.open(address, patience)
                 except BrokerError as error:
+                    attempt.failure = error
                     await connection.close()
                     from crypto_trigger.brokers.greeting import look_closer
 

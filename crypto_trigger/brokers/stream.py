@@ -38,11 +38,13 @@ class Last(NamedTuple):
     """The result of reading a subject's last message: the message, if any, and whether reading is permitted.
 
     `subject` is the one that the message is stored under. If the published subject is mapped, the two are different.
+    `counts` tells that the message is of that subject, and not one that only gives the sequence to expect.
     """
 
     subject: str
     stored: Stored | None
     permitted: bool = True
+    counts: bool = True
 
 
 class Info(NamedTuple):

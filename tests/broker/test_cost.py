@@ -56,7 +56,10 @@ def test_a_publish_loads_beyond_the_bare_script_only_itself_and_typer(costing):
     foreign = {name.partition(".")[0] for name in extra} - OURS - sys.stdlib_module_names
     assert "nats" in ours & bare
     assert not foreign
-    assert len(ours) <= len(bare) + 60
+    # Modules of our own are small and many; what they cost is counted in instructions below.
+    own = {name for name in extra if name.partition(".")[0] == "crypto_trigger"}
+    assert len(own) <= 36
+    assert len(extra - own) <= 35
 
 
 def test_a_publish_executes_at_most_an_eighth_more_instructions_than_the_bare_script(costing):

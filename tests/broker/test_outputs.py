@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -148,7 +149,8 @@ def test_on_a_terminal_the_wait_is_shown_and_goes():
         assert process.stdout.read() == b""
     os.close(ours)
     assert process.returncode == 69
-    assert b"attempt 1 failed: nats://127.0.0.1:1: connection refused; next in " in seen
+    # A frame of the line that moves may be left out on a busy machine.
+    assert re.search(rb"attempt [0-9]+ failed: nats://127\.0\.0\.1:1: connection refused; next in ", seen)
     erase_line = b"\x1b[2K"
     assert (
         seen.rpartition(erase_line)[2].strip().startswith(b"crypto-trigger: nats://127.0.0.1:1: connection refused (")

@@ -30,12 +30,18 @@ def fill(descriptor):
     """Write until no more is taken; the description stays one that blocks."""
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_NONBLOCK)
-    for size in (65536, 256, 1):
-        try:
-            while True:
-                os.write(descriptor, b"x" * size)
-        except BlockingIOError:
-            pass
+    # A terminal passes on what it was given and takes a little more: until it has been full for a while.
+    refused = 0
+    while refused < 20:
+        for size in (65536, 256, 1):
+            try:
+                while True:
+                    os.write(descriptor, b"x" * size)
+                    refused = 0
+            except BlockingIOError:
+                pass
+        refused += 1
+        time.sleep(0.01)
     fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
 
 
