@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from crypto_trigger.setting import Source
     from crypto_trigger.settings import Settings
 
-# The settings that are flags of every command that connects to a server.
-_SHARED = ("servers", "subject", "stream", "delivery", "every", "timeout", "give_up_after")
-
 
 def command_line(settings: Settings, command: str, *options: str) -> str:
     """Return `crypto-trigger COMMAND`, the flags that were given and then `options`, quoted for a shell.
@@ -26,8 +23,9 @@ def command_line(settings: Settings, command: str, *options: str) -> str:
     if settings.env_file is not None:
         flags += ["--env-file", settings.env_file]
     for source in settings.sources:
-        if source.layer is Layer.FLAG and source.setting.attribute in _SHARED:
-            flags += [source.setting.flag or "", _value(settings, source)]
+        setting = source.setting
+        if source.layer is Layer.FLAG and command in (setting.commands or (command,)):
+            flags += [setting.flag or "", *(() if setting.is_switch else (_value(settings, source),))]
     return " ".join(["crypto-trigger", command, *map(quote, [*flags, *options])])
 
 

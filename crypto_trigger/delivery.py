@@ -43,4 +43,6 @@ async def deliver(
         receipt = await retry.run(lambda attempt: publisher.publish(draft, attempt))
     except GaveUp as end:
         raise end.error(publisher.again()) from end.last
+    if not draft.fixed:
+        raise RuntimeError("the publisher delivered a trigger whose slot it had not fixed")
     return receipt._replace(attempts=retry.attempts)

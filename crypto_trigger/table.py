@@ -322,7 +322,8 @@ class Settings(NamedTuple):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts that must not appear in any output."""
-        own = (self.password, self.token, self.nkey, *((self.creds.seed, self.creds.jwt) if self.creds else ()))
+        rows = (getattr(self, setting.attribute) for setting in SETTINGS if setting.secret)
+        own = (*rows, self.nkey, *((self.creds.seed, self.creds.jwt) if self.creds else ()))
         urls = (part for server in self.servers for part in (server.password, server.token))
         # A user without a password is a token.
         lone_user = self.user if self.password is None else None

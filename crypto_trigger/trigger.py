@@ -136,18 +136,16 @@ class Stored(NamedTuple):
 class Receipt(NamedTuple):
     """The result of a successful delivery: `published`, `duplicate` (the slot had its trigger) or `superseded`.
 
-    `superseded` means that a later slot has its trigger: `later` is that slot. JetStream gives a stream and a sequence;
-    `guard` says what made sure that the slot has one trigger: `compare-and-set`, `msg-id` (only within the stream's
-    duplicate window), or `none` (`--force`). NATS Streaming gives a cluster, and the client ID that published. With
+    `superseded` means that a later slot has its trigger: `later` is that slot. JetStream gives a sequence; `guard`
+    says what made sure that the slot has one trigger: `compare-and-set`, `msg-id` (only within the stream's
+    duplicate window), or `none` (`--force`). NATS Streaming gives the client ID that published. With
     core NATS `subscriber` is True if the server confirmed a subscriber. These two deliveries have no guard.
     """
 
     outcome: Outcome
     server: str
-    stream: str | None = None
     seq: int | None = None
     guard: str | None = None
-    cluster: str | None = None
     client_id: str | None = None
     subscriber: bool | None = None
     later: Slot | None = None

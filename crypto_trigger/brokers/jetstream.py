@@ -134,7 +134,6 @@ class Publisher:
             return None
         return Receipt(
             outcome=Outcome.DUPLICATE if duplicate else Outcome.SUPERSEDED,
-            stream=self._settings.stream,
             seq=last.stored.seq,
             guard="compare-and-set",
             server=str(connection.server),
@@ -153,7 +152,6 @@ class Publisher:
         seq, duplicate = await stream.publish(trigger, headers, known=last.stored is not None)
         return Receipt(
             outcome=Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED,
-            stream=self._settings.stream,
             seq=seq,
             guard=guard,
             server=str(stream.connection.server),

@@ -77,7 +77,6 @@ class Publisher:
             return Receipt(
                 outcome=Outcome.PUBLISHED,
                 server=str(connection.server),
-                cluster=self._settings.cluster_id,
                 client_id=self._client_id,
                 warnings=await registration.close(),
             )

@@ -107,9 +107,7 @@ def test_readme_shows_the_lines_that_the_program_says():
     slot = Slot.containing(instant("2026-11-23T18:00:00Z"), DEFAULTS.every)
     trigger = Trigger.for_slot(slot, DEFAULTS.subject, "//h/c")
     for outcome in (Outcome.PUBLISHED, Outcome.DUPLICATE):
-        receipt = Receipt(
-            outcome=outcome, stream=DEFAULTS.stream, seq=1, guard="compare-and-set", server="nats://h:4222"
-        )
+        receipt = Receipt(outcome=outcome, seq=1, guard="compare-and-set", server="nats://h:4222")
         report = Report.now(outcome, 0, 0.1).with_settings(DEFAULTS).with_trigger(trigger).with_receipt(receipt)
         assert report_line(report) in section("Use it against your own NATS").splitlines()
 

@@ -8,23 +8,21 @@ import itertools
 import random
 import selectors
 import signal
-from datetime import timedelta
 
 import pytest
 
 from crypto_trigger import signals
 from crypto_trigger.delivery import deliver
+from crypto_trigger.draft import Draft
 from crypto_trigger.errors import BadPeer, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable, Unusable
 from crypto_trigger.retry import GRACE, Attempt, Limits, Retry
 from crypto_trigger.settings import load
-from crypto_trigger.trigger import Receipt, Slot, Trigger
+from crypto_trigger.trigger import Receipt
 from crypto_trigger.values import instant
 
-TRIGGER = Trigger.for_slot(
-    Slot.containing(instant("2026-11-23T12:00:00Z"), timedelta(minutes=15)), "crypto.update", "//h/c"
-)
-ACK = Receipt(outcome=Outcome.PUBLISHED, stream="crypto-stats", seq=7, guard="compare-and-set", server="nats://h:4222")
-DEFAULTS = Limits.from_settings(load({}, "/dev/null", {}))
+ACK = Receipt(outcome=Outcome.PUBLISHED, seq=7, guard="compare-and-set", server="nats://h:4222")
+SETTINGS = load({}, "/dev/null", {})
+DEFAULTS = Limits.from_settings(SETTINGS)
 GONE = Unavailable("nats://h:4222: connection refused", "is the server running?")
 LOST = NoAck("nats://h:4222: no acknowledgement within the timeout")
 
@@ -67,7 +65,8 @@ class Script:
     def again(self):
         return self.AGAIN
 
-    async def publish(self, trigger, attempt):
+    async def publish(self, draft, attempt):
+        trigger = draft.fix(None)
         step = self.steps[min(len(self.seen), len(self.steps) - 1)]
         self.seen.append(trigger)
         if callable(step):
@@ -79,6 +78,11 @@ class Script:
         return step
 
 
+def draft():
+    """The trigger of a run at noon."""
+    return Draft(SETTINGS, instant("2026-11-23T12:00:00Z"), "h", force=False)
+
+
 class Told:
     """How a delivery went: its receipt or error, the time it took, and the waits in between."""
 
@@ -88,7 +92,7 @@ class Told:
         self.receipt = self.error = None
         with asyncio.Runner(loop_factory=Clock) as runner:
             try:
-                self.receipt = runner.run(deliver(TRIGGER, self.script, limits, self.waits.append))
+                self.receipt = runner.run(deliver(draft(), self.script, limits, self.waits.append))
             except (Interrupted, Unavailable, NoAck, Denied, BadPeer, Rejected, Unusable) as error:
                 self.error = error
             self.elapsed = runner.get_loop().time()
@@ -111,8 +115,9 @@ async def silent_after_a_no(attempt):
 
 @pytest.fixture(autouse=True)
 def _handlers():
-    """The handlers that a delivery leaves behind go."""
+    """No signal of another test is remembered, and the handlers that a delivery leaves behind go."""
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    signals.install()
     yield
     for signum, handler in before.items():
         signal.signal(signum, handler)
@@ -128,7 +133,8 @@ def test_what_may_pass_is_tried_again_with_the_very_same_trigger(error):
     told = Told(error, error, ACK)
     assert told.receipt.attempts == 3
     assert told.receipt.seq == ACK.seq
-    assert all(seen is TRIGGER for seen in told.script.seen)
+    assert len(told.script.seen) == 3
+    assert all(seen is told.script.seen[0] for seen in told.script.seen)
     assert [(wait.attempt, wait.cause) for wait in told.waits] == [(1, error), (2, error)]
 
 
@@ -301,7 +307,7 @@ def test_a_signal_between_two_attempts_ends_the_wait():
 
     script = Script(GONE, ACK)
     with asyncio.Runner(loop_factory=Clock) as runner, pytest.raises(Interrupted):
-        runner.run(deliver(TRIGGER, script, DEFAULTS, on_wait))
+        runner.run(deliver(draft(), script, DEFAULTS, on_wait))
     assert len(script.seen) == len(waits) == 1
 
 
@@ -358,3 +364,38 @@ def test_an_attempt_that_the_deadline_cuts_short_does_not_hide_what_came_before(
     hurried = cut_short(Unavailable("nats://h:4222: no answer within the timeout"))
     assert Told(GONE, hurried, limits=Limits(2, 0.25, 10)).error.message.startswith(f"{GONE.message} (")
     assert Told(hurried, limits=Limits(2, 0.25, 10)).error.message.startswith(f"{hurried.message} (")
+
+
+def test_a_publisher_that_fixes_no_slot_is_a_bug():
+    class Careless(Script):
+        async def publish(self, *_):
+            return ACK
+
+    with asyncio.Runner(loop_factory=Clock) as runner, pytest.raises(RuntimeError, match="had not fixed"):
+        runner.run(deliver(draft(), Careless(), DEFAULTS))
+
+
+def test_a_signal_that_came_before_the_first_attempt_ends_it():
+    signals.postpone()
+    signal.raise_signal(signal.SIGTERM)
+    told = Told(silent)
+    assert (told.error.exit_status, told.elapsed) == (143, 0)
+
+
+def test_a_run_that_never_got_an_answer_names_the_server_it_waited_for():
+    async def waiting(attempt):
+        attempt.where = "nats://h:4222"
+        await asyncio.Event().wait()
+
+    assert Told(waiting, limits=Limits(7, 0.25, 10)).error.message == "nats://h:4222: no answer in 7s"
+    told = Told(signalled(signal.SIGTERM, waiting, sent=False))
+    assert told.error.message == "interrupted by SIGTERM while waiting for nats://h:4222"
+
+
+def test_what_an_attempt_has_found_counts_where_the_time_ends_before_it_is_raised():
+    async def found(attempt):
+        attempt.failure = BadPeer("nats://h:4222: the server's certificate does not verify")
+        await asyncio.Event().wait()
+
+    told = Told(found, limits=Limits(1, 0.25, 10))
+    assert (type(told.error), told.error.exit_status) == (BadPeer, 76)

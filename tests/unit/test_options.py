@@ -1,13 +1,15 @@
 """Options are made from the table of settings, and their help says what the table says."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+import crypto_trigger
 from crypto_trigger import options, table
 from crypto_trigger.setting import Group
-from crypto_trigger.settings import SETTINGS, Settings
-from crypto_trigger.values import text
+from crypto_trigger.settings import SETTINGS, Settings, load
+from crypto_trigger.values import Delivery, text
 
 COMMANDS = ["publish", "setup", "config"]
 HEADINGS = [*Group, "Other"]
@@ -91,3 +93,32 @@ def test_a_bad_flag_of_every_setting_is_named_by_its_flag(run):
             result = run("publish", "--dry-run", setting.flag, "")
             assert result.status == 78
             assert f"{setting.variable} '' (from {setting.flag}) " in result.err
+
+
+def test_no_secret_has_a_flag():
+    """A flag shows in the list of processes."""
+    assert [setting.variable for setting in SETTINGS if setting.secret and setting.flag] == []
+
+
+def test_every_secret_of_the_table_is_kept_out_of_all_output():
+    environ = {setting.variable: f"hidden-{setting.attribute}" for setting in SETTINGS if setting.secret}
+    found = load({}, "/dev/null", {**environ, "NATS_USER": "worker"})
+    assert set(environ.values()) <= set(found.secrets)
+
+
+def test_every_setting_is_read_somewhere():
+    package = Path(crypto_trigger.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py") if path.name != "table.py")
+    # A secret's file stands in for the secret.
+    names = [row.attribute for row in SETTINGS if not row.attribute.endswith(("password_file", "token_file"))]
+    unread = [name for name in names if not re.search(rf"[.\"]{name}\b", code)]
+    assert unread == []
+
+
+def test_the_deliveries_are_named_where_one_is_chosen():
+    (meaning,) = (setting.meaning for setting in SETTINGS if setting.attribute == "delivery")
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith("| `delivery` |"))
+    for delivery in Delivery:
+        assert delivery in meaning
+        assert f"`{delivery}`" in row

@@ -22,9 +22,7 @@ NOW = datetime(2026, 11, 23, 12, 0, 3, 999999, tzinfo=UTC)
 TRIGGER = Trigger.for_slot(
     Slot.containing(instant("2026-11-23T12:00:00Z"), timedelta(minutes=15)), "crypto.update", "//h/c"
 )
-RECEIPT = Receipt(
-    outcome=Outcome.PUBLISHED, stream="crypto-stats", seq=7, guard="compare-and-set", server="nats://h:4222"
-)
+RECEIPT = Receipt(outcome=Outcome.PUBLISHED, seq=7, guard="compare-and-set", server="nats://h:4222")
 WAIT = Wait(2, Unavailable("nats://h:4222: connection refused"), 0.25, 58.4)
 
 
