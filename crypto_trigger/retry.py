@@ -90,8 +90,8 @@ class Attempt:
 class GaveUp(Exception):
     """All attempts failed, or there was no time for more.
 
-    `last` is the error of the last attempt that ended, `unknown` that of the last one whose effect is not known. The
-    error of an attempt that the deadline cut short counts only if there is no other. `signum` is the signal that ended
+    `last` is the error of the last attempt that ended; one that the deadline cut short counts only if there is no
+    other. `unknown` is the error of the first attempt whose effect is not known. `signum` is the signal that ended
     the run, or 0; `limit` is the deadline in seconds; `where` is the server that was being waited for.
     """
 
@@ -180,8 +180,8 @@ class Retry:
             except BrokerError as error:
                 if not (error.cut_short and self._last):
                     self._last = error
-                if error.perhaps and not (error.cut_short and self._unknown):
-                    self._unknown = error
+                if error.perhaps:
+                    self._unknown = self._unknown or error
                 self._attempt.sent = False
                 if self._signum or not error.retryable or self._left() < _TOO_LATE:
                     raise

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Last, LostRace, Stream
-from crypto_trigger.errors import BrokerError, Fact, Outcome, Unavailable
+from crypto_trigger.errors import BrokerError, Fact, NoAck, Outcome, Unavailable
 from crypto_trigger.trigger import Receipt, Trigger
 from crypto_trigger.values import format_duration
 
@@ -51,9 +51,11 @@ class Publisher:
                 try:
                     return await self._store(trigger, last, stream)
                 except LostRace as lost:
-                    attempt.sent = False
+                    # With a domain, a stream of the same name on this side of a leaf node may be the one that refuses.
+                    attempt.sent = self._settings.js_domain is not None
                     last = await self._read_again(stream, last, lost, draft)
-        raise Unavailable(
+        kind = NoAck if attempt.sent else Unavailable
+        raise kind(
             f"{connection.server}: other messages kept coming first on {trigger.subject}",
             fact=Fact.OTHER_MESSAGE_FIRST,
         )

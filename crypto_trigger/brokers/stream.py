@@ -147,6 +147,15 @@ class Stream:
                     raise LostRace(_sequence(error.said)) from error
                 case Fact.NO_STREAM_ANSWERS if not known:
                     raise await self._why_no_stream(trigger.subject, error) from error.__cause__
+                case _ if error.code and self._domain:
+                    # A stream of the same name on this side of a leaf node may be the one that refuses.
+                    raise NoAck(
+                        f"{error.message}; JetStream domain {self._domain} may have stored it",
+                        error.hint,
+                        error.fact,
+                        error.said,
+                        error.code,
+                    ) from error
                 case _:
                     raise
         if ack.stream != self._name or type(ack.seq) is not int or ack.seq < 1:
