@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 
 from crypto_trigger.streams import send
 
@@ -33,7 +34,14 @@ def write_report(path: str, report: str, seconds: float) -> str:
 
 
 def _own_descriptor(path: str) -> int | None:
-    """Return the number of the descriptor of this process that a path names, also through symbolic links, or None."""
+    """Return the number of the descriptor of this process that a path names, or None.
+
+    It may name one through symbolic links, or be the file that stdout or stderr is redirected to.
+    """
+    for descriptor in (1, 2):
+        with suppress(OSError, ValueError):
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):  # noqa: PTH116 - beside fstat
+                return descriptor
     ours = re.escape(os.path.realpath("/proc/self")) + r"(/task/[0-9]+)?/fd"
     for _ in range(_MOST_LINKS):
         folder, name = os.path.split(path)

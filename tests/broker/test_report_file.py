@@ -110,6 +110,17 @@ def test_a_log_that_stdout_is_appended_to_is_never_truncated(path, ready):
     assert json.loads(report)["outcome"] == "published"
 
 
+def test_a_log_that_is_named_as_report_file_is_not_truncated(ready):
+    log = Path("log")
+    log.write_text("before\n")
+    status, _, _ = shell('"$@" --report-file log >> log', "publish", *SLOT, NATS_URL=ready.url)
+    lines = log.read_text().splitlines()
+    assert status == 0
+    assert lines[0] == "before"
+    assert lines[1].startswith("published ")
+    assert json.loads(lines[2])["outcome"] == "published"
+
+
 @pytest.mark.usefixtures("ready")
 @pytest.mark.parametrize("path", ["/dev/fd/7", "/proc/self/fd/7"])
 def test_another_descriptor_is_appended_to_as_well(path):
