@@ -6,6 +6,7 @@
 import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from io import StringIO
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,7 @@ app = typer.Typer()
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands of `app`, each built only when it is needed.
+    """The commands of `app`, each built only when it is needed, and once.
 
     Typer's own group builds all commands on every run, with a dozen options each, which takes longer than a publish.
     """
@@ -40,12 +41,17 @@ class Commands(typer.core.TyperGroup):
         asked = [command for command in app.registered_commands if _name(command) == cmd_name]
         # For an unknown name Typer suggests a similar one, so it needs all commands.
         for command in asked or app.registered_commands:
-            alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-            assert command.callback is not None  # noqa: S101 - `app.command` gave it one
-            completed = options.with_settings(command.callback)
-            alone.command(_name(command), cls=options.Command, epilog=command.epilog)(completed)
-            self.commands[_name(command)] = typer.main.get_command(alone)
+            self.commands[_name(command)] = _build(command)
         return self.commands.get(cmd_name)
+
+
+@cache
+def _build(command: typer.models.CommandInfo) -> Any:  # noqa: ANN401 - likewise
+    alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+    assert command.callback is not None  # noqa: S101 - `app.command` gave it one
+    completed = options.with_settings(command.callback)
+    alone.command(_name(command), cls=options.Command, epilog=command.epilog)(completed)
+    return typer.main.get_command(alone)
 
 
 # Without rich: its help and tracebacks cost more than the whole run, and its tracebacks show local variables.

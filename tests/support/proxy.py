@@ -50,6 +50,20 @@ class Fault:
             yield chunk
 
 
+class Recorded(Fault):
+    """Nothing happens; `data` is all that one direction carried."""
+
+    def __init__(self, way):
+        self._way = way
+        self.data = b""
+
+    async def filter(self, way, chunks, over):
+        async for chunk in super().filter(way, chunks, over):
+            if way is self._way:
+                self.data += chunk
+            yield chunk
+
+
 class Elsewhere(Fault):
     """The connection leads to another server."""
 
