@@ -126,7 +126,8 @@ def interrupted(server, signum, place, heard):
     ended = process.end()
     assert (ended.status, ended.out) == (128 + signum, "")
     assert "trigger was" not in ended.err
-    said = f"crypto-trigger: setup was interrupted by {signum.name}; stream {place.stream} "
+    waiting = f"while waiting for {server.url}"
+    said = f"crypto-trigger: setup was interrupted by {signum.name} {waiting}; stream {place.stream} "
     assert ended.err.startswith(said)
     assert is_one_clean_line(ended.err)
     return ended.err.removeprefix(said)

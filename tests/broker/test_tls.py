@@ -267,7 +267,8 @@ def test_a_handshake_that_goes_nowhere_ends_in_time(answer, status, papers):
         ended = execute("publish", **{**SETTINGS, **settings, "NATS_URL": server.url})
     assert ended.status == status
     assert is_one_clean_line(ended.err)
-    assert ended.seconds < 3
+    # The deadline, the second after it, and the start of an interpreter on a busy machine.
+    assert ended.seconds < 4
 
 
 def test_a_frozen_tls_server_does_not_hold_up_the_end(papers, tmp_path):
