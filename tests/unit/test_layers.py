@@ -130,3 +130,27 @@ def test_only_output_writes_to_stdout_and_stderr():
     for path in HOME.rglob("*.py"):
         if name_of(path) not in {"output", "cli"}:
             assert not re.search(r"\bsys\.(stdout|stderr)\b|\bprint\(", path.read_text()), path
+
+
+KINDS = {"Delivery", "Outcome", "Change"}
+
+
+def kinds_in(node):
+    """The enumerations whose members a tree names."""
+    return {
+        part.value.id
+        for part in ast.walk(node)
+        if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id in KINDS
+    }
+
+
+def test_kinds_are_told_apart_by_a_match_that_a_new_kind_does_not_pass():
+    told = set()
+    for path in HOME.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Compare):
+                assert not kinds_in(node), f"{path.name}:{node.lineno} compares: a new kind would fall to one side"
+            if isinstance(node, ast.Match) and (kinds := kinds_in(ast.Module([c.pattern for c in node.cases], []))):
+                told |= kinds
+                assert "assert_never(" in ast.unparse(node.cases[-1]), f"{path.name}:{node.lineno}"
+    assert told == KINDS
