@@ -21,16 +21,20 @@ class Sweep(NamedTuple):
     statuses: list[int]
 
 
-def each_byte(cut_after, trial, part, alike=range(0)):
+# The middle of the server's greeting, one long line.
+GREETING = range(64, 384)
+
+
+def each_byte(cut_after, trial, part, alike=()):
     """Call `trial` with what `cut_after(n)` returns, for every n of this part, until the exchange ends before the cut.
 
-    `trial` returns the status of its run. Nothing cuts the last one, which must end 0. Of the bytes `alike`, within one
-    long answer, one in eight is taken.
+    `trial` returns the status of its run. Nothing cuts the last one, which must end 0. Of the bytes `alike`, ranges in
+    the middle of long lines, one in eight is taken.
     """
     statuses = []
     with _collector_at_rest():
         for after in count(part, _PARTS):
-            if after in alike and after // _PARTS % _PARTS:
+            if any(after in stretch for stretch in alike) and after // _PARTS % _PARTS:
                 continue
             cut = cut_after(after)
             statuses.append(trial(cut))
