@@ -173,22 +173,34 @@ class Connection:
         return bool(self._greeting.get("headers"))
 
     async def close(self) -> None:
-        """Close the connection in limited time, whatever its state."""
-        # If the connect failed early, nats-py's close() raises AssertionError and others.
-        with suppress(Exception):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await self.client.close()
-        if self._descriptor >= 0:
-            # asyncio's writelines() on a connection that was lost in the same turn of the loop leaves the descriptor
-            # registered for writing (cpython#136234). The next connection gets the same number, and the loop would
-            # never be told that it is made: the attempt would time out.
-            with suppress(RuntimeError):  # a live connection has the number
-                asyncio.get_running_loop().remove_writer(self._descriptor)
+        """Close the connection in limited time, whatever its state. If the time ends first, it is aborted."""
+        closed = False
+        try:
+            # If the connect failed early, nats-py's close() raises AssertionError and others.
+            with suppress(Exception):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self.client.close()
+                    closed = True
+        finally:
+            if not closed and self._writer:
+                self._writer.transport.abort()
+            if self._descriptor >= 0:
+                # asyncio's writelines() on a connection that was lost in the same turn of the loop leaves the
+                # descriptor registered for writing (cpython#136234). The next connection gets the same number, and the
+                # loop would never be told that it is made: the attempt would time out.
+                with suppress(RuntimeError):  # a live connection has the number
+                    asyncio.get_running_loop().remove_writer(self._descriptor)
+
+    @property
+    def _writer(self) -> asyncio.StreamWriter | None:
+        """nats-py's end of the TCP connection, or None if there was none."""
+        transport = self.client._transport  # noqa: SLF001 - nats-py shows it nowhere else
+        writer: asyncio.StreamWriter | None = getattr(transport, "_bare_io_writer", None)
+        return writer
 
     def _socket_descriptor(self) -> int:
         """Return the number of the connection's descriptor, -1 if it is closed already."""
-        writer = getattr(self.client._transport, "_bare_io_writer", None)  # noqa: SLF001 - nats-py shows it nowhere else
-        found: int = writer.get_extra_info("socket").fileno() if writer else -1
+        found: int = self._writer.get_extra_info("socket").fileno() if self._writer else -1
         return found
 
     @property
