@@ -29,7 +29,7 @@ class Rule(NamedTuple):
     exceptions: tuple[type[Exception], ...]
     texts: tuple[str, ...]
     error: type[BrokerError]
-    fact: Fact
+    fact: str
     says: str
     hint: str = ""
 

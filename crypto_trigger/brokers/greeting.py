@@ -18,7 +18,7 @@ async def look_closer(error: BrokerError, where: str, address: str, port: int, p
     nats-py raises the same exceptions for both. Other errors are returned unchanged. `where` names the server,
     `patience` limits the reading, in seconds.
     """
-    if error.fact is not Fact.GREETING_UNREAD:
+    if error.fact != Fact.GREETING_UNREAD:
         return error
     seen = b""
     with suppress(OSError, TimeoutError):

@@ -95,7 +95,7 @@ class Publisher:
         try:
             self._info = await stream.info()
         except BrokerError as error:
-            unanswered = error.fact is Fact.NO_ANSWER and attempt.number > 1
+            unanswered = error.fact == Fact.NO_ANSWER and attempt.number > 1
             if error.fact not in _CANNOT_ASK and not unanswered:
                 raise
             return error.message

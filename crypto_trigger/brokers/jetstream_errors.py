@@ -15,7 +15,7 @@ class ApiRule(NamedTuple):
 
     err_code: int
     error: type[BrokerError]
-    fact: Fact
+    fact: str
     says: str
     hint: str = ""
 

@@ -149,12 +149,12 @@ class StreamSetup:
         try:
             await stream.request(f"{endpoint}.{self._settings.stream}", config)
         except BrokerError as error:
-            if error.fact is Fact.NO_PERMISSION or error.code:
+            if error.fact == Fact.NO_PERMISSION or error.code:
                 self._perhaps_changed = False
             # Here, a server error (5xx) that is not in the table is about the configuration.
-            if not error.code or (error.retryable and error.fact is not Fact.SERVER_ERROR):
+            if not error.code or (error.retryable and error.fact != Fact.SERVER_ERROR):
                 raise
-            if error.fact is Fact.SUBJECTS_OVERLAP:
+            if error.fact == Fact.SUBJECTS_OVERLAP:
                 raise self._overlap(stream, await self._owner(stream)) from error
             raise Unusable(
                 f"{stream.connection.server}: JetStream refuses: {error.said}",

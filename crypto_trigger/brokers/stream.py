@@ -115,7 +115,7 @@ class Stream:
         try:
             message = await self._patiently(lambda: self._js.get_msg(self._name, seq), api)
         except BrokerError as error:
-            if error.fact is Fact.NO_MESSAGE:
+            if error.fact == Fact.NO_MESSAGE:
                 return None
             raise
         return Last(message.subject or "", self._stored(message))
@@ -192,7 +192,7 @@ class Stream:
         try:
             return dict((await self.info()).config)
         except Unusable as error:
-            if error.fact is Fact.NO_STREAM:
+            if error.fact == Fact.NO_STREAM:
                 return None
             raise
 
@@ -220,13 +220,13 @@ class Stream:
             try:
                 return await self.connection.ask(request(), subject, Phase.ASK)
             except BrokerError as error:
-                if error.fact is not Fact.NO_RESPONDERS:
+                if error.fact != Fact.NO_RESPONDERS:
                     raise
             await asyncio.sleep(_NO_RESPONDERS_WAIT)
         try:
             return await self.connection.ask(request(), subject, Phase.ASK)
         except BrokerError as error:
-            if error.fact is not Fact.NO_RESPONDERS:
+            if error.fact != Fact.NO_RESPONDERS:
                 raise
             server = self.connection.server
             if self.connection.leaving:

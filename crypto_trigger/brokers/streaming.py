@@ -64,7 +64,7 @@ class Publisher:
                 await registration.publish(trigger)
             except BrokerError as error:
                 attempt.sent = error.perhaps
-                if error.fact is Fact.CLIENT_UNKNOWN:
+                if error.fact == Fact.CLIENT_UNKNOWN:
                     # Not closed: another process may have the client ID by now, and the server closes by ID alone.
                     raise self._register_again(error) from error.__cause__
                 await registration.close()
