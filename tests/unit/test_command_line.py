@@ -67,3 +67,9 @@ def test_every_flag_that_may_be_repeated_is_one_of_the_command(command, run):
     options = told(flags)[2:]
     assert len(options) == 2 * len(flags)
     assert run(command, *options, "--help").status == 0
+
+
+def test_a_flag_that_the_command_does_not_have_is_left_out():
+    settings = load({"subject": "a.b", "report_file": "report.json"}, None, {})
+    assert command_line(settings, "setup") == "crypto-trigger setup --subject a.b"
+    assert command_line(settings, "publish") == "crypto-trigger publish --subject a.b --report-file report.json"
