@@ -32,6 +32,7 @@ FLOORS = (
     {"settings"},
     {"table"},
     {"setting", "agreement", "contexts", "env_file"},
+    {"freshness"},
     {"trigger", "credentials", "layout"},
     {"values"},
     {"streams"},
