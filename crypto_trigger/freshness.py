@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from crypto_trigger.trigger import Slot, Stored
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class State(StrEnum):
     """The state of one slot.
 
-    A finished slot is `triggered`, `late` (its trigger was stored after the grace) or `missed`. The present slot without
-    a trigger is `pending`, and `overdue` once its grace is over.
+    A finished slot is `triggered`, `late` (its trigger was stored after the grace) or `missed`. The present slot
+    without a trigger is `pending`, and `overdue` once its grace is over.
     """
 
     TRIGGERED = "triggered"
@@ -28,7 +28,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Cadence:
-    """How often triggers are due: the length of a slot, how early a run may be, and how late a trigger may be stored."""
+    """How often triggers are due: a slot's length, how early a run may be, and how late its trigger may be stored."""
 
     every: timedelta
     early: timedelta
