@@ -54,9 +54,9 @@ def load(
         _merge_secret_file(parsed, found, attribute)
     if parsed["password"] is None:
         found.hide("user")
-    for problem in agreement.check(parsed, found.sources):
-        if problem.attribute not in found.broken:
-            found.wrong(found.sources[problem.attribute], problem.what)
+    for attribute, problem in agreement.check(parsed, found.sources):
+        if attribute not in found.broken:
+            found.wrong(found.sources[attribute], problem)
     if found.problems:
         known = {name: value for name, value in parsed.items() if name not in found.broken}
         raise ConfigError(*found.problems, known=known)

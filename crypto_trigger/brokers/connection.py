@@ -35,6 +35,8 @@ _CLOSE_SECONDS = 0.25
 # How often a request checks whether the connection is closed. nats-py does not call closed_cb if the connection ends
 # while data is still to be written.
 _POLL_SECONDS = 0.05
+# A version is three numbers. More digits than this are not a version, and a long number would take time to read.
+_NUMBERS, _DIGITS = 3, 9
 _VIOLATION = "permissions violation"
 _ENDED = (Fact.CONNECTION_LOST, Fact.SYSTEM_ERROR)
 
@@ -69,13 +71,13 @@ class Connection:
     @property
     def version(self) -> tuple[int, int, int] | None:
         """The server's major, minor and patch version, or None if it gives no valid version."""
-        said = self.client.connected_server_version
-        try:
-            version = said.major, said.minor, said.patch
-        except (ValueError, TypeError):
+        # nats-py's own `connected_server_version` compiles a long pattern for this, on every run.
+        said = self._greeting.get("version")
+        numbers = said.partition("-")[0].partition("+")[0].split(".") if isinstance(said, str) else []
+        if len(numbers) != _NUMBERS or not all(number.isascii() and number.isdecimal() for number in numbers):
             return None
-        # nats-py reports 0.0.0 if the server gives no version.
-        return None if version == (0, 0, 0) else version
+        major, minor, patch = (int(number[:_DIGITS]) for number in numbers)
+        return major, minor, patch
 
     async def request(self, subject: str, payload: bytes, phase: Phase) -> Msg:
         """Send a request and return the answer. Raises a BrokerError."""

@@ -1,14 +1,12 @@
 """One JetStream stream over one connection: read its last message, publish to it, ask for its configuration."""
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nats.js.errors import APIError
 
@@ -17,6 +15,8 @@ from crypto_trigger.errors import BadPeer, BrokerError, Fact, NoAck, Unavailable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
     from nats.js.api import RawStreamMsg
 
     from crypto_trigger.brokers.connection import Connection
@@ -34,24 +34,26 @@ LEAST_VERSION = (2, 9)
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
-class Last(NamedTuple):
+class Last:
     """The result of reading a subject's last message: the message, if any, and whether reading is permitted.
 
     `subject` is the one that the message is stored under. If the published subject is mapped, the two are different.
     `counts` tells that the message is of that subject, and not one that only gives the sequence to expect.
     """
 
-    subject: str
-    stored: Stored | None
-    permitted: bool = True
-    counts: bool = True
+    def __init__(self, subject: str, stored: Stored | None, *, permitted: bool = True, counts: bool = True) -> None:
+        self.subject: Final = subject
+        self.stored: Final = stored
+        self.permitted: Final = permitted
+        self.counts: Final = counts
 
 
-class Info(NamedTuple):
+class Info:
     """The server's answer about the stream: its configuration, and the server's time, if given (2.10 and later)."""
 
-    config: Mapping[str, Any]
-    reading: Reading | None
+    def __init__(self, config: Mapping[str, Any], reading: Reading | None) -> None:
+        self.config: Final = config
+        self.reading: Final = reading
 
     @property
     def duplicate_window(self) -> timedelta | None:
@@ -77,7 +79,7 @@ class LostRace(Exception):
 class Stream:
     """The stream of the settings, over one connection."""
 
-    def __init__(self, connection: "Connection", settings: "Settings") -> None:
+    def __init__(self, connection: Connection, settings: Settings) -> None:
         """Take a connection. Raises Unusable where the server is older than 2.9."""
         self.connection = connection
         self._settings = settings
@@ -120,7 +122,7 @@ class Stream:
             raise
         return Last(message.subject or "", self._stored(message))
 
-    def _stored(self, message: "RawStreamMsg") -> Stored:
+    def _stored(self, message: RawStreamMsg) -> Stored:
         seq, time = message.seq, message.time
         # `True` is an int in Python, but it is not a sequence.
         if type(seq) is not int or seq < 1 or time is None or not _FIRST_YEAR < time.year < _LAST_YEAR:
