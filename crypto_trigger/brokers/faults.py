@@ -61,7 +61,7 @@ def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names
 
     A server error (5xx) that is not in the table is different: it may come after the message was stored.
     """
-    said, code = clean(str(error.description or "")), error.err_code or 0
+    said, code = clean(str(getattr(error, "description", None) or "")), error.err_code or 0
     if rule := _API_RULES.get(code):
         says, hint = rule.says.format_map(names), rule.hint.format_map(names)
         return rule.error(f"{where}: {says}", hint, rule.fact, said, code)
@@ -74,11 +74,15 @@ def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names
 
 def _is_jetstreams(error: nats.js.errors.APIError) -> bool:
     # Some subclasses of nats-py's APIError do not set these two.
-    return isinstance(getattr(error, "err_code", None), int) and isinstance(getattr(error, "code", None), int)
+    codes = (getattr(error, "err_code", None), getattr(error, "code", None))
+    return all(type(code) is int and code > 0 for code in codes)
 
 
 def _own_words(error: Exception) -> str:
     """Return an exception's own text, without what nats-py and OpenSSL add to it."""
+    if isinstance(error, nats.js.errors.APIError):
+        # Its text is its `repr`. Some subclasses do not set a description.
+        return clean(str(getattr(error, "description", None) or "")) or type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
         return clean(getattr(error, "verify_message", str(error)))
     if isinstance(error, ssl.SSLError):

@@ -202,6 +202,16 @@ def test_an_err_code_nobody_foresaw_is_judged_by_its_class(code, phase, meaning)
     assert "99999: new in some later server" in found.message
 
 
+@pytest.mark.parametrize("codes", [(400, -7), (400, 0), (True, 10071), (400, "10071"), (None, 10071)])
+@pytest.mark.parametrize(("phase", "meaning"), [(Phase.ASK, Unavailable), (Phase.PUBLISH, NoAck)])
+def test_codes_that_jetstream_does_not_have_prove_nothing(codes, phase, meaning):
+    error = nats.js.errors.APIError(code=codes[0], err_code=codes[1], description="'odd'\nwords")
+    found = explain(error, phase, "here")
+    assert type(found) is meaning
+    assert found.message.endswith("'odd'\\nwords")
+    assert "APIError" not in found.message
+
+
 @pytest.mark.parametrize("rule", API_RULES, ids=lambda rule: str(rule.err_code))
 def test_no_err_code_leaves_a_row_of_the_table_unreached(rule):
     error = nats.js.errors.APIError(code=500, err_code=rule.err_code, description="x")
