@@ -57,7 +57,7 @@ class Command(typer.core.TyperCommand):
         """Write a section for each group of options; options without a group come last."""
         from crypto_trigger.setting import Group
 
-        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group}
+        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group.ALL}
         for option in self.get_params(ctx):
             if record := option.get_help_record(ctx):
                 sections.setdefault(getattr(option, "rich_help_panel", None) or "Other", []).append(record)

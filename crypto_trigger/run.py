@@ -54,7 +54,7 @@ class Run:
             raise
         self.settings = settings
         self.reading = time.monotonic() - began
-        self._take(settings._asdict())
+        self._take(vars(settings))
         self.output.keep_secret(settings.secrets)
         for warning in settings.warnings:
             self.output.warn(warning)

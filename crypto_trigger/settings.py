@@ -61,7 +61,8 @@ def load(
         known = {name: value for name, value in parsed.items() if name not in found.broken}
         raise ConfigError(*found.problems, known=known)
     parsed["servers"] = _encrypted(parsed)
-    return Settings(**parsed, sources=tuple(found.sources.values()), warnings=tuple(found.warnings), env_file=env_file)
+    sources, warnings = tuple(found.sources.values()), tuple(found.warnings)
+    return Settings({**parsed, "sources": sources, "warnings": warnings, "env_file": env_file})
 
 
 def explain(settings: Settings) -> Sequence[Mapping[str, str]]:
@@ -99,7 +100,7 @@ class _Finder:
         for setting in SETTINGS:
             if setting.default_of and self.sources[setting.attribute].raw is None:
                 other = self.sources[setting.default_of]
-                self.sources[setting.attribute] = other._replace(setting=setting, origin=other.setting.variable)
+                self.sources[setting.attribute] = Source(setting, other.raw, other.layer, other.setting.variable)
         self._warn_of_unknown()
 
     def parse(self, source: Source) -> Any:  # noqa: ANN401 - each setting has a type of its own
@@ -126,14 +127,12 @@ class _Finder:
         """Ignore the file of a secret, without reading it, where the secret itself takes precedence."""
         file, text = self.sources[mounted], self.sources[direct]
         if file.raw is not None and text.raw is not None and text.layer < file.layer:
-            self.sources[mounted] = file._replace(
-                raw=None, layer=Layer.DEFAULT, origin=f"{text.setting.variable} comes first"
-            )
+            self.sources[mounted] = Source(file.setting, None, Layer.DEFAULT, f"{text.setting.variable} comes first")
 
     def hide(self, attribute: str) -> None:
         """Mark a value as secret. A user name needs it if there is no password: then it is a token."""
         source = self.sources[attribute]
-        self.sources[attribute] = source._replace(setting=source.setting._replace(secret=True))
+        self.sources[attribute] = Source(source.setting, source.raw, source.layer, source.origin, secret=True)
 
     def _find(self, setting: Setting) -> Source:
         flag = self._flags.get(setting.attribute)

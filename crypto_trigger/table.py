@@ -3,25 +3,29 @@
 To add a setting, add a field to `Settings`, with its row in place of a default value.
 """
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Self
 
 from crypto_trigger import files, values
-from crypto_trigger.setting import Group, Setting, Source, row
+from crypto_trigger.setting import Group, Setting, row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+    from pathlib import Path
+
+    from crypto_trigger.setting import Source
 
 
 def _pem_file(raw: str) -> Path:
     return files.regular_file(values.path(raw))
 
 
-class Settings(NamedTuple):
-    """The checked settings of a run. `repr` shows no secret; `sources` says where each value came from.
+class Settings:
+    """The checked settings of a run, which cannot be changed. `sources` says where each value came from.
 
-    The rows below are the table, not defaults: `load` gives every field its value.
+    The rows below are the table, not defaults: `load` gives every attribute its value. `repr` shows no secret.
     """
 
     sources: tuple[Source, ...]
@@ -316,6 +320,17 @@ class Settings(NamedTuple):
         "W3C trace state, sent on with the trigger.",
     )
 
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        """Take the value of each attribute."""
+        vars(self).update(found)
+
+    def __setattr__(self, name: str, _: object) -> None:
+        raise AttributeError(f"{name}: settings cannot be changed")
+
+    def replaced(self, **changes: Any) -> Self:  # noqa: ANN401 - each setting has a type of its own
+        """Return settings with other values for some attributes."""
+        return type(self)({**vars(self), **changes})
+
     def __repr__(self) -> str:
         return f"Settings({', '.join(map(repr, self.sources))})"
 
@@ -340,6 +355,4 @@ class Settings(NamedTuple):
         return in_force(self, address)
 
 
-SETTINGS: tuple[Setting, ...] = tuple(
-    setting._replace(attribute=attribute) for attribute, setting in Settings._field_defaults.items()
-)
+SETTINGS: tuple[Setting, ...] = tuple(row for row in vars(Settings).values() if isinstance(row, Setting))

@@ -79,11 +79,11 @@ class Connection:
         major, minor, patch = (int(number[:_DIGITS]) for number in numbers)
         return major, minor, patch
 
-    async def request(self, subject: str, payload: bytes, phase: Phase) -> Msg:
+    async def request(self, subject: str, payload: bytes, phase: int) -> Msg:
         """Send a request and return the answer. Raises a BrokerError."""
         return await self.ask(self.client.request(subject, payload, timeout=self.patience), subject, phase)
 
-    async def ask(self, request: Coroutine[Any, Any, T], subject: str, phase: Phase) -> T:
+    async def ask(self, request: Coroutine[Any, Any, T], subject: str, phase: int) -> T:
         """Return the result of `request`, a coroutine of nats-py that sends to `subject` and waits for an answer.
 
         It may take as long as the timeout setting, and at most half of the time left until the deadline. Raises the
@@ -132,7 +132,7 @@ class Connection:
             raise self._lost()
         return task.result()
 
-    async def processed(self, subject: str, phase: Phase) -> None:
+    async def processed(self, subject: str, phase: int) -> None:
         """Return once the server has processed everything that was sent.
 
         Raises a BrokerError, also if the server has refused something since the connection was made. nats-py sends the
@@ -329,7 +329,7 @@ class Connection:
             return tls
         return self._collected[-1] if isinstance(error, nats.errors.NoServersError) else error
 
-    def _raise_explained(self, error: Exception, phase: Phase, subject: str = "") -> None:
+    def _raise_explained(self, error: Exception, phase: int, subject: str = "") -> None:
         """Raise the error of ours that `error` means. Return if the table of faults does not have it."""
         # The table of faults is loaded after a failure only.
         from crypto_trigger.brokers.faults import explain
@@ -337,7 +337,7 @@ class Connection:
         explained = explain(error, phase, str(self.server), {**self._names(), "subject": subject})
         if explained is error:
             return
-        if phase is Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:
+        if phase == Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:
             explained = self._about_certificate(explained)
         raise explained from error
 

@@ -27,7 +27,7 @@ _API_RULES = {rule.err_code: rule for rule in API_RULES}
 _SERVER_FAULT = 500
 
 
-def explain(error: Exception, phase: Phase, where: str, names: Mapping[str, str]) -> Exception:
+def explain(error: Exception, phase: int, where: str, names: Mapping[str, str]) -> Exception:
     """Return the error of ours that `error` means in `phase`, or `error` itself if it is not in the table.
 
     `where` names the server. `names` are the names in braces in the table's texts: `subject`, `stream`, `cluster`,
@@ -41,7 +41,7 @@ def explain(error: Exception, phase: Phase, where: str, names: Mapping[str, str]
         return _explain_api(error, phase, where, names)
     text = str(error)
     for rule in RULES:
-        if phase in rule.phase and isinstance(error, rule.exceptions) and _holds_one(text.lower(), rule.texts):
+        if phase & rule.phase and isinstance(error, rule.exceptions) and _holds_one(text.lower(), rule.texts):
             said = _own_words(error)
             says = rule.says.format_map(names) or said
             if says.endswith(": "):
@@ -56,7 +56,7 @@ def _holds_one(text: str, parts: tuple[str, ...]) -> bool:
     return not parts or any(part in text for part in parts)
 
 
-def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names: Mapping[str, str]) -> BrokerError:
+def _explain_api(error: nats.js.errors.APIError, phase: int, where: str, names: Mapping[str, str]) -> BrokerError:
     """Return the error for an error answer of JetStream. It checks before it stores, so the message was not stored.
 
     A server error (5xx) that is not in the table is different: it may come after the message was stored.
@@ -68,7 +68,7 @@ def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names
     says = f"{where}: JetStream answers {code}: {said}"
     if error.code is not None and error.code < _SERVER_FAULT:
         return Rejected(says, "", Fact.STREAM_REFUSES, said, code)
-    kind = NoAck if phase is Phase.PUBLISH else Unavailable
+    kind = NoAck if phase == Phase.PUBLISH else Unavailable
     return kind(says, "", Fact.SERVER_ERROR, said, code)
 
 
