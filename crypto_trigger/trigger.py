@@ -127,13 +127,15 @@ class Stored(NamedTuple):
         if self.marker:
             return None
         stored = Slot.containing(self.stored_at + early, length)
+        return min(stored, self.claimed_slot(length) or stored)
+
+    def claimed_slot(self, length: timedelta) -> Slot | None:
+        """Return the slot of its `ce-time`, or None if that is not valid or is a schedule's."""
         claimed = None if self.scheduler else _parse_time(self.claimed)
-        if claimed is None:
-            return stored
         try:
-            return min(stored, Slot.containing(claimed, length))
+            return Slot.containing(claimed, length) if claimed else None
         except OverflowError:
-            return stored
+            return None
 
 
 class Receipt(NamedTuple):
