@@ -23,6 +23,7 @@ from crypto_trigger.values import rfc3339
 PAYLOAD = b'{"trigger":"update"}'
 MSG_ID = "Nats-Msg-Id"
 TIME = "ce-time"
+SOURCE = "ce-source"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 # Digits. A number of minutes with so many is beyond the calendar.
@@ -80,7 +81,7 @@ class Trigger(NamedTuple):
             MSG_ID: msg_id,
             "ce-specversion": "1.0",
             "ce-id": _cloudevents(msg_id),
-            "ce-source": source,
+            SOURCE: source,
             "ce-type": _cloudevents(subject),
             TIME: str(slot),
             **(trace or {}),
@@ -91,8 +92,8 @@ class Trigger(NamedTuple):
 class Stored(NamedTuple):
     """A message in the stream: its sequence, the time it was stored (the server's clock), and the headers that matter.
 
-    `claimed` is its `ce-time`. `scheduler` is true if the server's message scheduler stored it, `marker` if the server
-    put it in place of messages that expired or were removed (`Nats-Marker-Reason`).
+    `claimed` is its `ce-time`, `source` its `ce-source`. `scheduler` is true if the server's message scheduler stored
+    it, `marker` if the server put it in place of messages that expired or were removed (`Nats-Marker-Reason`).
     """
 
     seq: int
@@ -101,12 +102,13 @@ class Stored(NamedTuple):
     msg_id: str | None = None
     scheduler: bool = False
     marker: bool = False
+    source: str | None = None
 
     @classmethod
     def with_headers(cls, seq: int, stored_at: datetime, headers: Mapping[str, object] | None) -> Self:
         """Return the message with these headers. A value that is not ASCII may have another type than `str`."""
         found = headers or {}
-        time, msg_id = found.get(TIME), found.get(MSG_ID)
+        time, msg_id, source = found.get(TIME), found.get(MSG_ID), found.get(SOURCE)
         return cls(
             seq,
             stored_at,
@@ -114,6 +116,7 @@ class Stored(NamedTuple):
             None if msg_id is None else str(msg_id),
             _SCHEDULER in found,
             _MARKER in found,
+            None if source is None else str(source),
         )
 
     def slot(self, length: timedelta, early: timedelta) -> Slot | None:
@@ -127,13 +130,15 @@ class Stored(NamedTuple):
         if self.marker:
             return None
         stored = Slot.containing(self.stored_at + early, length)
+        return min(stored, self.claimed_slot(length) or stored)
+
+    def claimed_slot(self, length: timedelta) -> Slot | None:
+        """Return the slot of its `ce-time`, or None if that is not valid or is a schedule's."""
         claimed = None if self.scheduler else _parse_time(self.claimed)
-        if claimed is None:
-            return stored
         try:
-            return min(stored, Slot.containing(claimed, length))
+            return Slot.containing(claimed, length) if claimed else None
         except OverflowError:
-            return stored
+            return None
 
 
 class Receipt(NamedTuple):

@@ -21,7 +21,7 @@ FLOORS = (
     {"report"},
     # The servers as we see them, on several floors.
     {"brokers"},
-    {"brokers.jetstream", "brokers.core", "brokers.streaming", "brokers.setup"},
+    {"brokers.jetstream", "brokers.core", "brokers.streaming", "brokers.setup", "brokers.held"},
     {"brokers.stream", "brokers.streaming_wire"},
     {"brokers.servers"},
     {"brokers.connection"},
