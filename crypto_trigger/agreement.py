@@ -31,7 +31,8 @@ def check(known: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[P
     yield from _check_delivery(known)
     # The password may come from its own variable or from a file.
     password = "password_file" if sources["password_file"].raw is not None else "password"
-    for one, needed in (("cert", "key"), ("key", "cert"), (password, "user")):
+    needs = (("cert", "key"), ("key", "cert"), (password, "user"), ("ping_fail_url", "ping_url"))
+    for one, needed in needs:
         if known[one] is not None and sources[needed].raw is None:
             yield one, f"needs {sources[needed].setting.variable} beside it"
 

@@ -3,12 +3,10 @@
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run. So annotations with classes that not every command loads are quoted one by one.
 
-import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,7 +71,7 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
-    run = Run()
+    run = Run(sys.argv[1:] if argv is None else argv)
     stdout, stderr = StringIO(), StringIO()
     try:
         # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
@@ -81,10 +79,12 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             with redirect_stdout(stdout), redirect_stderr(stderr):
                 program(argv, prog_name="crypto-trigger", obj=run)
         finally:
-            run.output.pass_on(stdout.getvalue(), stderr.getvalue())
+            run.output.pass_on(stdout.getvalue(), "")
     except SystemExit as end:
-        if end.code == Status.USAGE:
-            run.refuse(Usage(_problem(end)), _report_file(sys.argv[1:] if argv is None else argv))
+        if problem := _problem(end):
+            run.refuse(Usage(problem), stderr.getvalue())
+        else:
+            run.output.pass_on("", stderr.getvalue())
         return end.code if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
@@ -94,19 +94,9 @@ def main(argv: "Sequence[str] | None" = None) -> int:
 
 
 def _problem(end: SystemExit) -> str:
-    """Return what the parser found wrong. It raises SystemExit while it handles an error of its own."""
+    """Return what the parser found wrong, or an empty text. It raises SystemExit while it handles its own error."""
     said = getattr(end.__context__, "format_message", None)
-    return str(said()) if said else "the command line is wrong"
-
-
-def _report_file(argv: "Sequence[str]") -> str | None:
-    """Return the report file named by a wrong command line or, for `publish`, by the environment; else None."""
-    named = os.environ.get("CRYPTO_TRIGGER_REPORT_FILE", "") if "publish" in argv else ""
-    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
-        option, equals, value = word.partition("=")
-        if option == "--report-file":
-            named = value if equals else after
-    return named or None
+    return str(said()) if said else ""
 
 
 def _show_version(value: bool) -> None:
@@ -137,7 +127,7 @@ def publish(
 ) -> None:
     """Deliver this slot's trigger. With delivery jetstream it is stored once, however often this runs."""
     run: Run = context.obj
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True)
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True, monitored=not dry_run)
     settings = run.load(env_file, **flags)
     draft = run.draft_trigger(settings, force=force, offline=dry_run)
     if dry_run:
@@ -152,7 +142,7 @@ def publish(
     from crypto_trigger.retry import Limits, complete
 
     deliverer = publisher(settings)
-    limits = Limits.from_settings(settings, run.reading)
+    limits = Limits.from_settings(settings, run.reading, run.kept)
     receipt = complete(deliver(draft, deliverer, limits, output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
@@ -189,7 +179,7 @@ def setup(
     if done.status is Status.OK:
         output.answer(setup_line(done), setup_data(done))
         return
-    output.failure(f"{setup_line(done)}; {done.hint}")
+    output.failure(f"{setup_line(done)}; {done.hint}", setup_data(done))
     if as_json:
         output.answer("", setup_data(done))
     raise typer.Exit(done.status)

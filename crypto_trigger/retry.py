@@ -39,10 +39,13 @@ class Limits:
         self.spent: Final = spent
 
     @classmethod
-    def from_settings(cls, settings: Settings, spent: float = 0.0) -> Self:
-        """Return the limits from the settings, `spent` seconds after the deadline began to count."""
+    def from_settings(cls, settings: Settings, spent: float = 0.0, kept: float = 0.0) -> Self:
+        """Return the limits from the settings, `spent` seconds after the deadline began to count.
+
+        The attempts end `kept` seconds before the deadline of the whole run.
+        """
         return cls(
-            settings.give_up_after.total_seconds(),
+            settings.give_up_after.total_seconds() - kept,
             settings.backoff_base.total_seconds(),
             settings.backoff_max.total_seconds(),
             spent,

@@ -39,14 +39,15 @@ def load(
     env_file: str | None,
     environ: Mapping[str, str],
     began: float | None = None,
+    seconds: float | None = None,
 ) -> Settings:
     """Return the settings of a run, from flags (by attribute), the environment, the env file and a NATS context.
 
     `env_file` None means `.env` in the working directory, if there is one. `began` is when the run began, as a time of
-    `time.monotonic()`. Reading the files ends after 5 seconds, or at the deadline, which counts from `began`.
-    Raises ConfigError with one line for each value that is wrong.
+    `time.monotonic()`. Reading the files ends after `seconds` (5 if None), or at the deadline, which counts from
+    `began`. Raises ConfigError with one line for each value that is wrong.
     """
-    found = _Finder(flags, env_file, environ, time.monotonic() if began is None else began)
+    found = _Finder(flags, env_file, environ, time.monotonic() if began is None else began, seconds)
     for attribute in ("password", "token"):
         found.drop_weaker(f"{attribute}_file", attribute)
     parsed = {attribute: found.parse(source) for attribute, source in found.sources.items()}
@@ -82,7 +83,12 @@ class _Finder:
     """Reads the layers once, collects their problems, and finds the source of each setting."""
 
     def __init__(
-        self, flags: Mapping[str, str | None], path: str | None, environ: Mapping[str, str], began: float
+        self,
+        flags: Mapping[str, str | None],
+        path: str | None,
+        environ: Mapping[str, str],
+        began: float,
+        seconds: float | None,
     ) -> None:
         self.problems: list[str] = []
         self.warnings: list[str] = []
@@ -92,7 +98,7 @@ class _Finder:
         self._file: Mapping[str, Entry] = {}
         self._context: Mapping[str, str] = {}
         self._context_origin = ""
-        self._until = time.monotonic() + _READ_SECONDS
+        self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
         self._bound_by_deadline(began)
         self._read_env_file(path, began)
         self._read_context(self._find(_BY_ATTRIBUTE["context"]))

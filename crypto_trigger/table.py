@@ -305,6 +305,40 @@ class Settings:
         metavar="PATH",
         commands=("publish",),
     )
+    metrics_file: str | None = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_METRICS_FILE",
+        values.path,
+        None,
+        "File of metrics about the last publish, for the textfile collector of Prometheus's node exporter.",
+        "--metrics-file",
+        metavar="PATH",
+        commands=("publish",),
+    )
+    ping_url: str | None = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_PING_URL",
+        values.web_address,
+        None,
+        "URL of a monitor that each publish calls at its end, in the protocol of healthchecks.",
+        secret=True,
+    )
+    ping_fail_url: str | None = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_PING_FAIL_URL",
+        values.web_address,
+        None,
+        "URL that a publish calls if it failed; CRYPTO_TRIGGER_PING_URL is then called only after a success. Both are "
+        "called as they are, by GET.",
+        secret=True,
+    )
+    log_format: values.LogFormat = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_LOG_FORMAT",
+        values.log_format,
+        "text",
+        "Format of what is written to stderr: text, or json (one object per line).",
+    )
     traceparent: str | None = row(
         Group.MESSAGE,
         "TRACEPARENT",
@@ -342,7 +376,12 @@ class Settings:
         urls = (part for server in self.servers for part in (server.password, server.token))
         # A user without a password is a token.
         lone_user = self.user if self.password is None else None
-        return tuple(filter(None, (*own, *urls, lone_user)))
+        return tuple(filter(None, (*own, *urls, lone_user, *self.ping_secrets)))
+
+    @property
+    def ping_secrets(self) -> tuple[str, ...]:
+        """The parts of the monitor's URLs that must not appear in any output; the URLs themselves are secrets, too."""
+        return tuple(part for url in (self.ping_url, self.ping_fail_url) if url for part in values.secret_parts(url))
 
     def source(self, attribute: str) -> Source:
         """Return the source of a value."""

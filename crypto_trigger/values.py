@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from os.path import expanduser, expandvars
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 4222
@@ -44,6 +44,8 @@ _LONGEST_TEXT = 4096
 _LONGEST_LABEL = 63
 _LONGEST_HOST = 253
 _NKEY_SEED = r"SU[A-Z2-7]{56}"
+# How stderr is written. Plain texts, because an enumeration takes longer to define.
+LogFormat = Literal["text", "json"]
 
 
 class Delivery(StrEnum):
@@ -129,6 +131,15 @@ def delivery(raw: str) -> Delivery:
         raise ValueError(f"must be {', '.join(Delivery)}") from None
 
 
+def log_format(raw: str) -> LogFormat:
+    """Return `text` or `json`."""
+    if raw == "text":
+        return "text"
+    if raw == "json":
+        return "json"
+    raise ValueError("must be text or json")
+
+
 def duration(raw: str) -> timedelta:
     """Return the length of time written as Go's `time.ParseDuration` reads it, or in days and weeks: `1h30m`, `7d`.
 
@@ -191,6 +202,17 @@ def instant(raw: str) -> datetime:
         return datetime.fromisoformat(raw.upper().replace(" ", "T")).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not a date and time that exists") from None
+
+
+def now() -> datetime:
+    """Return the time of this host's clock, in UTC. A clock beyond what Python can count gives the latest time it can.
+
+    Python counts to the year 2262 in nanoseconds and to the year 9999 in dates.
+    """
+    try:
+        return datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def rfc3339(moment: datetime) -> str:
@@ -274,6 +296,34 @@ def _server(raw: str) -> Address:
     if url.password is None:
         return Address(host, port or DEFAULT_PORT, tls, token=user)
     return Address(host, port or DEFAULT_PORT, tls, user=user, password=password)
+
+
+def web_address(raw: str) -> str:
+    """Return an http or https URL as it is written. Characters that a URL cannot hold must be percent-encoded."""
+    wanted = "must be a URL that begins with http:// or https://"
+    if not (raw.isascii() and raw.isprintable()) or " " in raw:
+        raise ValueError("holds a blank, a control character or a character that is not ASCII; percent-encode it")
+    try:
+        url = urlsplit(raw)
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise ValueError(f"has no valid host and port; it {wanted}") from None
+    if url.scheme not in ("http", "https"):
+        raise ValueError(wanted)
+    if "${" in raw:
+        raise ValueError("holds ${: variables are not expanded here, so write the value itself")
+    if not host or port == 0 or not _is_host(host):
+        raise ValueError(f"has no valid host and port; it {wanted}")
+    _check_labels(host)
+    if "#" in raw:
+        raise ValueError("holds a #, and what follows it would not be sent; write it as %23, or leave it out")
+    return raw
+
+
+def secret_parts(address: str) -> tuple[str, ...]:
+    """Return the parts of a web address that are secrets by themselves: its path, its query, its password."""
+    url = urlsplit(address)
+    return tuple(filter(None, (url.path, url.query, url.password, unquote(url.password or ""))))
 
 
 def _is_host(host: str) -> bool:

@@ -16,7 +16,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"options", "run", "demo"},
-    {"delivery", "output", "notify"},
+    {"delivery", "output", "report_file", "metrics_file", "pings"},
     {"render"},
     {"report"},
     # The servers as we see them, on several floors.
@@ -28,7 +28,7 @@ FLOORS = (
     {"brokers.access", "brokers.faults", "brokers.greeting", "brokers.resolver"},
     {"brokers.tls", "brokers.fault_table", "brokers.jetstream_errors"},
     {"brokers.failures"},
-    {"retry", "server", "draft", "command_line"},
+    {"retry", "server", "draft", "command_line", "web"},
     {"settings"},
     {"table"},
     {"setting", "agreement", "contexts", "env_file"},
