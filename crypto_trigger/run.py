@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 class Run:
     """One run of one command: what is known so far, so that its end can be reported in full, however it ends.
 
-    `reading` is the time it took to read the settings, in seconds. The deadline includes it.
+    `reading` is the time it took to read the settings, in seconds. The deadline includes it. `is_process` tells that the
+    command line is that of the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_process: bool = True) -> None:
         self.started = time.monotonic()
+        self.is_process = is_process
         self.output = Output()
         self.settings: Settings | None = None
         self.draft: Draft | None = None
@@ -35,10 +37,20 @@ class Run:
         self._reports = False
 
     def begin(
-        self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, reports: bool = False
+        self,
+        *,
+        as_json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        reports: bool = False,
+        lines: bool = False,
     ) -> Output:
-        """Set the form of the output, and whether this command writes a report file. Return the output."""
+        """Set the form of the output, and whether this command writes a report file. Return the output.
+
+        `lines` tells that the answer is many lines, each of which is one JSON object with `as_json`.
+        """
         self.output.as_json, self.output.quiet, self.output.verbose = as_json, quiet, verbose
+        self.output.lines = lines
         self._reports = reports
         return self.output
 

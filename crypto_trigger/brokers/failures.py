@@ -15,10 +15,12 @@ class Phase(Flag):
     ASK = auto()
     # Register as a client of NATS Streaming.
     JOIN = auto()
+    # Subscribe, and wait for messages.
+    LISTEN = auto()
     PUBLISH = auto()
     # The message is sent, and the server is asked whether it has processed it.
     CONFIRM = auto()
-    BEFORE = CONNECT | ASK | JOIN
+    BEFORE = CONNECT | ASK | JOIN | LISTEN
     SENT = PUBLISH | CONFIRM
     ANY = BEFORE | SENT
 
