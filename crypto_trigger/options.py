@@ -12,6 +12,8 @@ import typer
 import typer.core
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from crypto_trigger.setting import Setting
 
 # Two names of `setting.Group`, which is not loaded before a command needs it.
@@ -33,6 +35,9 @@ Quiet = Annotated[
     typer.Option("--quiet", "-q", help="Print no answer: the exit status tells.", rich_help_panel=_OUTPUT),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.", rich_help_panel=_OUTPUT)]
+_SINCE = typer.Option(metavar="DURATION", help="How far back to look: 90m, 24h, 7d.")
+Since = Annotated[str, _SINCE]
+MaybeSince = Annotated[str | None, _SINCE]
 Replicas = Annotated[
     int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster.  [default: 1 when it is created]")
 ]
@@ -50,6 +55,16 @@ Port = Annotated[
     int | None,
     typer.Option(min=1, max=65535, help="Port of the server.  [default: 4222 with --stay, otherwise a free one]"),
 ]
+
+
+def length(option: str, raw: str) -> "timedelta":
+    """Return the duration that an option gives. Raises BadParameter, which ends the run with status 2."""
+    from crypto_trigger.values import duration
+
+    try:
+        return duration(raw)
+    except ValueError as error:
+        raise typer.BadParameter(f"'{raw}' {error}", param_hint=option) from None
 
 
 class Command(typer.core.TyperCommand):

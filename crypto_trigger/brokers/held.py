@@ -58,7 +58,8 @@ class Held:
     its time (before 2.10): `now` is this host's time then. `config` is the stream's configuration, and `created` the
     time it was created, if known. `subject` is the one that messages are stored under, where the stream or the account
     maps the published one to another. `first` and `newest` are the first and the last message of the subject that are
-    still there. `messages` are all since the start of the window, oldest first, with the markers of the server's own.
+    still there; the first is no marker of the server's own, unless there are only markers. `messages` are all since the
+    start of the window, oldest first, markers included.
     """
 
     server: str
@@ -108,7 +109,7 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
     now = info.reading.server if info.reading else datetime.now(UTC)
     start = _before(now, back)
     messages = [message for message in await found.since(start, guess) if message.stored_at >= start]
-    first, newest = found.first, found.newest
+    first, newest = await found.first_trigger(), found.newest
     if messages:
         # A message may have been stored between the two answers.
         first = first or messages[0]
@@ -147,6 +148,13 @@ class _Look:
             stream.next(1, subject), stream.newest(subject), asked.ask_batch(start_time=_rfc3339(guess))
         )
         return replace(asked, first=first, newest=newest, batch=batch)
+
+    async def first_trigger(self) -> Stored | None:
+        """Return the first message that is no marker, or else the first message."""
+        first = self.first
+        while first and first.marker:
+            first = await self.stream.next(first.seq + 1, self.subject)
+        return first or self.first
 
     async def since(self, start: datetime, guess: datetime) -> list[Stored]:
         """Return all messages since `start`, and perhaps some before. The first batch began at `guess`."""
