@@ -200,8 +200,8 @@ def listen(
     context: typer.Context,
     env_file: options.EnvFile = None,
     count: options.Count = None,
-    length: options.For = None,
-    since: options.Since = None,
+    run_for: options.For = None,
+    since: options.MaybeSince = None,
     as_json: options.JsonLines = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -210,6 +210,8 @@ def listen(
     """Print each trigger as it arrives: what the API server would see."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, lines=True)
+    length = options.length("--for", run_for) if run_for else None
+    back = options.length("--since", since) if since else None
     settings = run.load(env_file, **flags)
     from crypto_trigger.brokers import source
     from crypto_trigger.listener import Bounds, Listener, start_of_process
@@ -217,7 +219,7 @@ def listen(
 
     started = start_of_process(run.started) if run.is_process else run.started
     limits = Limits.from_settings(settings, run.reading)
-    triggers = source(settings, started, since)
+    triggers = source(settings, started, back)
     complete(Listener(triggers, settings.subject, Bounds(count, length, started), limits, output).run())
 
 

@@ -7,10 +7,11 @@ import gc
 import os
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from crypto_trigger.errors import Interrupted, Unavailable
+from crypto_trigger.errors import BrokerError, Interrupted, Unavailable
 from crypto_trigger.render import arrival_data, arrival_line
 from crypto_trigger.retry import GaveUp, Limits, Retry
 from crypto_trigger.values import format_duration
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # How often to look whether the reader of the lines has taken the last one, or is gone, in seconds.
 _POLL_SECONDS = 0.05
 _READER_SECONDS = 0.25
-# An interpreter that has taken longer than this to start, in seconds: rather, the system's times are not what they seem.
+# The longest time that an interpreter takes to start, in seconds. Beyond it, the system's clocks contradict each other.
 _LONGEST_START = 60.0
 
 
@@ -48,7 +49,8 @@ class Source(Protocol):
         """Connect and subscribe: the block begins when no trigger can be missed any more. Raises a BrokerError."""
 
 
-class Bounds(NamedTuple):
+@dataclass(frozen=True)
+class Bounds:
     """What ends a listener: a number of triggers, a length of time that began at `started` (`time.monotonic()`)."""
 
     count: int | None
@@ -105,9 +107,10 @@ class Listener:
             try:
                 while not self._is_complete:
                     await self._show(await messages.next())
-            finally:
+            except BrokerError:
                 self._listens = False
                 self._lost_at = time.monotonic()
+                raise
 
     def _begin(self, server: str) -> None:
         self._listens = self._has_listened = True
@@ -122,12 +125,12 @@ class Listener:
         """Print a trigger, and wait until the line is read. So no more messages are taken than are read."""
         self._arrived += 1
         self._output.line(arrival_line(arrival), arrival_data(arrival))
-        while self._output.is_unread:
+        while self._output.is_unread:  # noqa: ASYNC110 - a thread writes it, and the kernel tells nobody
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _end_without_reader(self, limit: asyncio.Timeout) -> None:
         """End the listening as soon as the reader of the lines is gone: it wants no more of them."""
-        while not self._output.has_no_reader:
+        while not self._output.has_no_reader:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(_READER_SECONDS)
         if not limit.expired():
             limit.reschedule(asyncio.get_running_loop().time())

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, assert_never
 
 from crypto_trigger.errors import Outcome
+from crypto_trigger.masking import escaped
 from crypto_trigger.values import Delivery, rfc3339
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from crypto_trigger.brokers.setup import SetupResult
     from crypto_trigger.report import Report
 
+# How much of a payload a line shows, in bytes.
+_SHOWN = 200
 _GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
 
 
@@ -135,7 +138,9 @@ def arrival_data(arrival: Arrival) -> dict[str, Any]:
         "subject": arrival.subject,
         "slot": str(arrival.slot),
         "seq": arrival.seq,
-        "stored": None if arrival.seq is None else _precise(arrival.time),
+        "stored": None
+        if arrival.seq is None
+        else f"{arrival.time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z",
         "lateness_seconds": arrival.lateness.total_seconds(),
         "source": arrival.source,
         "payload": _payload(arrival.payload),

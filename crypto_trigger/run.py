@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Run:
     """One run of one command: what is known so far, so that its end can be reported in full, however it ends.
 
-    `reading` is the time it took to read the settings, in seconds. The deadline includes it. `is_process` tells that the
-    command line is that of the process.
+    `reading` is the time it took to read the settings, in seconds. The deadline includes it. `is_process` tells that
+    the process was started for this run.
     """
 
     def __init__(self, *, is_process: bool = True) -> None:

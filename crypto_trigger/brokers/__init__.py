@@ -49,17 +49,15 @@ def source(settings: Settings, started: float, since: timedelta | None) -> Sourc
         case Delivery.CORE:
             if since:
                 raise ConfigError(
-                    settings.source("delivery").problem("stores nothing: --since needs CRYPTO_TRIGGER_DELIVERY=jetstream")
+                    settings.source("delivery").problem(
+                        "stores nothing: --since needs CRYPTO_TRIGGER_DELIVERY=jetstream"
+                    )
                 )
             from crypto_trigger.brokers import subscriber
 
             return subscriber.Subscriber(settings)
         case Delivery.STREAMING:
-            raise ConfigError(
-                settings.source("delivery").problem(
-                    "is only for publishing: listen with the client that takes the triggers, or, where they go to "
-                    "JetStream or core NATS as well, with CRYPTO_TRIGGER_DELIVERY=jetstream or core"
-                )
-            )
+            only = "is only for publishing: listen needs CRYPTO_TRIGGER_DELIVERY=jetstream or core"
+            raise ConfigError(settings.source("delivery").problem(only))
         case _:
             assert_never(settings.delivery)
