@@ -210,8 +210,8 @@ def listen(
     """Print each trigger as it arrives: what the API server would see."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, lines=True)
-    length = options.length("--for", run_for) if run_for else None
-    back = options.length("--since", since) if since else None
+    length = options.length("--for", run_for) if run_for is not None else None
+    back = options.length("--since", since) if since is not None else None
     settings = run.load(env_file, **flags)
     from crypto_trigger.brokers import source
     from crypto_trigger.listener import Bounds, Listener, start_of_process
