@@ -71,7 +71,7 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
-    run = Run(sys.argv[1:] if argv is None else argv)
+    run = Run(sys.argv[1:] if argv is None else argv, is_process=argv is None)
     stdout, stderr = StringIO(), StringIO()
     try:
         # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
@@ -183,6 +183,34 @@ def setup(
     if as_json:
         output.answer("", setup_data(done))
     raise typer.Exit(done.status)
+
+
+@app.command(epilog="Example: crypto-trigger listen --count 1 --for 30s")
+def listen(
+    context: typer.Context,
+    env_file: options.EnvFile = None,
+    count: options.Count = None,
+    run_for: options.For = None,
+    since: options.MaybeSince = None,
+    as_json: options.JsonLines = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
+) -> None:
+    """Print each trigger as it arrives: what the API server would see."""
+    run: Run = context.obj
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, lines=True)
+    length = options.length("--for", run_for) if run_for is not None else None
+    back = options.length("--since", since) if since is not None else None
+    settings = run.load(env_file, **flags)
+    from crypto_trigger.brokers import source
+    from crypto_trigger.listener import Bounds, Listener, start_of_process
+    from crypto_trigger.retry import Limits, complete
+
+    started = start_of_process(run.started) if run.is_process else run.started
+    limits = Limits.from_settings(settings, run.reading)
+    triggers = source(settings, started, back)
+    complete(Listener(triggers, settings.subject, Bounds(count, length, started), limits, output).run())
 
 
 @app.command(epilog="Example: crypto-trigger config --env-file /etc/crypto-trigger.env")

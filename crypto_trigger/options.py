@@ -45,6 +45,11 @@ Update = Annotated[
     bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
 ]
 SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
+Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
+For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=_OUTPUT)
+]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,

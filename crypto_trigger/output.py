@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _SHORTEST_SECRET = 6
 # How long optional output waits for a reader, in seconds. The event loop is blocked for that time.
 _OPTIONAL_SECONDS = 0.25
+# How long one of many lines waits for a reader before the event loop goes on, in seconds.
+_LINE_SECONDS = 0.05
 # How long the answer waits for a reader while the deadline is not known, in seconds.
 _SECONDS_WITHOUT_DEADLINE = 1.0
 
@@ -47,6 +49,8 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        # The answer is many lines: a failure is told on stderr alone.
+        self.lines = False
         self.deadline: float | None = None
         self.log_format: LogFormat = "text"
         self._logged = False
@@ -79,7 +83,7 @@ class Output:
             self.warn(warning)
         if report.error and self.log_format == "text":
             self.failure(report_line(report))
-        if self.as_json or not report.error:
+        if (self.as_json and not self.lines) or not report.error:
             self.answer(report_line(report), report_data(report))
 
     def end(self, report: Report) -> None:
@@ -89,6 +93,38 @@ class Output:
         """
         if self.log_format == "json" and (report.error or self.verbose or self._logged):
             self.failure(report_line(report), report_data(report))
+
+    def line(self, text: str, data: Mapping[str, Any]) -> None:
+        """Print one line of an answer of many lines: `text`, or `data` as one JSON object.
+
+        It may still be waiting for its reader when this returns: see `is_unread`. A stdout that cannot be written to is
+        abandoned.
+        """
+        if self.quiet:
+            return
+        self._stop_spinner()
+        line = self._json(data, self._stdout) if self.as_json else self._clean(text)
+        try:
+            self._stdout.write(line + "\n", _LINE_SECONDS)
+        except TimeoutError:
+            pass
+        except (OSError, ValueError) as error:
+            self._abandon(self._stdout, error)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the last line still waits for its reader."""
+        return self._stdout.is_busy
+
+    @property
+    def has_no_reader(self) -> bool:
+        """Whether the reader of stdout is gone, so that the next line would fail."""
+        return self._stdout.is_closed
+
+    def note(self, message: str) -> None:
+        """Print on stderr what somebody who watches wants to know: on a terminal, or with `--verbose`."""
+        if self.verbose or (self._stderr.is_terminal and not self.quiet):
+            self._write_optional(self._stderr, self._clean_lines(f"crypto-trigger: {message}"))
 
     def show(self, text: str) -> None:
         """Print one of many lines on stdout; it is dropped if nobody reads."""
@@ -182,9 +218,12 @@ class Output:
         try:
             writer.write(text + "\n", self.seconds_left)
         except (OSError, ValueError) as error:
-            writer.abandon()
-            if writer is self._stdout and not isinstance(error, BrokenPipeError):
-                self.warn(f"the answer could not be written to stdout: {error}")
+            self._abandon(writer, error)
+
+    def _abandon(self, writer: Writer, error: Exception) -> None:
+        writer.abandon()
+        if writer is self._stdout and not isinstance(error, BrokenPipeError):
+            self.warn(f"the answer could not be written to stdout: {error}")
 
     def _write_optional(self, writer: Writer, text: str) -> None:
         """Write optional output; it is dropped if nobody reads it."""

@@ -156,11 +156,28 @@ class Retry:
         self._last: BrokerError | None = None
         self._unknown: BrokerError | None = None
         self._timeout: asyncio.Timeout | None = None
+        # When the deadline was lifted, by the loop's clock; 0 while it counts.
+        self._lifted = 0.0
+
+    @property
+    def last(self) -> BrokerError | None:
+        """The error of the last attempt that ended, or what the present one has found so far."""
+        return self._last or self._attempt.failure
 
     @property
     def attempts(self) -> int:
         """The number of attempts that have begun."""
         return self._attempt.number
+
+    def lift(self) -> None:
+        """Lift the deadline for the rest of the present attempt. If that fails, the deadline counts anew from then on.
+
+        For work that has reached what the deadline is for, and goes on for as long as it takes.
+        """
+        if self._timeout and not self._signum and not self._timeout.expired():
+            self._lifted = asyncio.get_running_loop().time()
+            self._timeout.reschedule(None)
+            self._last = self._unknown = None
 
     async def run(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Return what the first successful attempt returns. Raises GaveUp; other errors are raised unchanged."""
@@ -171,8 +188,7 @@ class Retry:
             except (TimeoutError, BrokerError) as error:
                 if self._attempt.sent and not self._unknown:
                     self._unknown = NoAck("it was sent and nobody acknowledged it in time", fact=Fact.NOT_ACKNOWLEDGED)
-                last = self._last or self._attempt.failure
-                end = GaveUp(self._attempt, last, self._unknown, self._signum, self._limits.give_up_after)
+                end = GaveUp(self._attempt, self.last, self._unknown, self._signum, self._limits.give_up_after)
                 raise end from error
 
     async def _try(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
@@ -182,6 +198,8 @@ class Retry:
             try:
                 return await work(self._attempt)
             except BrokerError as error:
+                if self._lifted and self._count_anew():
+                    waits = None
                 if not (error.cut_short and self._last):
                     self._last = error
                 if error.perhaps:
@@ -196,7 +214,17 @@ class Retry:
                 self._on_wait(Wait(self.attempts, error, wait, self._left()))
             await asyncio.sleep(wait)
 
+    def _count_anew(self) -> bool:
+        """Let the deadline count from now on. Tell whether the attempt lasted so long that the next waits are short."""
+        now = asyncio.get_running_loop().time()
+        lasted, self._lifted = now - self._lifted, 0.0
+        if self._timeout and not self._signum:
+            self._timeout.reschedule(now + self._limits.give_up_after)
+        return lasted > self._limits.backoff_max
+
     def _left(self) -> float:
+        if self._lifted:
+            return float("inf")
         when = self._timeout.when() if self._timeout else None
         return max(0.0, (when or 0.0) - asyncio.get_running_loop().time())
 

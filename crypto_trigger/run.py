@@ -30,12 +30,14 @@ class Run:
     """One run of one command: what is known so far, so that its end can be reported in full, however it ends.
 
     `reading` is the time it took to read the settings, in seconds. The deadline includes it. `kept` is the last part of
-    the deadline, in seconds: it is kept for the ping, so that a run that failed can still tell.
+    the deadline, in seconds: it is kept for the ping, so that a run that failed can still tell. `is_process` tells that
+    the process was started for this run.
     """
 
-    def __init__(self, argv: Sequence[str] = ()) -> None:
+    def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
         """Take the command line, which says where to report to if it turns out to be wrong."""
         self.started = time.monotonic()
+        self.is_process = is_process
         self.output = Output()
         self.settings: Settings | None = None
         self.draft: Draft | None = None
@@ -56,12 +58,15 @@ class Run:
         verbose: bool = False,
         reports: bool = False,
         monitored: bool = False,
+        lines: bool = False,
     ) -> Output:
         """Set the form of the output. Return the output.
 
-        `reports` tells whether this command writes a report file; `monitored` whether it writes metrics and pings.
+        `reports` tells whether this command writes a report file; `monitored` whether it writes metrics and pings;
+        `lines` that the answer is many lines, each of which is one JSON object with `as_json`.
         """
         self.output.as_json, self.output.quiet, self.output.verbose = as_json, quiet, verbose
+        self.output.lines = lines
         self._reports, self._monitored = reports, monitored
         return self.output
 

@@ -220,6 +220,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
+def rfc3339_milliseconds(moment: datetime) -> str:
+    """Return a time as `rfc3339` does, with milliseconds: `2026-11-23T17:45:00.123Z`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
 def subject(raw: str) -> str:
     """Return a literal NATS subject: tokens joined by dots, no wildcards, no blanks, no leading `$`."""
     if not raw.isprintable() or " " in raw:

@@ -20,7 +20,9 @@ class Phase:
     PUBLISH = 8
     # The message is sent, and the server is asked whether it has processed it.
     CONFIRM = 16
-    BEFORE = CONNECT | ASK | JOIN
+    # Subscribe, and wait for messages.
+    LISTEN = 32
+    BEFORE = CONNECT | ASK | JOIN | LISTEN
     SENT = PUBLISH | CONFIRM
     ANY = BEFORE | SENT
 
