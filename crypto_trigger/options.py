@@ -14,8 +14,8 @@ import typer.core
 if TYPE_CHECKING:
     from crypto_trigger.setting import Setting
 
-# Two names of `setting.Group`, which is not loaded before a command needs it.
-_MESSAGE, _OUTPUT = "Message", "Output"
+# Names of `setting.Group`, which is not loaded before a command needs it.
+_MESSAGE, _TIME, _OUTPUT = "Message", "Time", "Output"
 EnvFile = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="File of settings, NAME=value a line.  [default: .env, if there is one]"),
@@ -40,6 +40,59 @@ Update = Annotated[
     bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
 ]
 SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
+CheckSince = Annotated[
+    str,
+    typer.Option(
+        "--since",
+        metavar="DURATION",
+        help="How far back slots are looked at.",
+        show_default=True,
+        rich_help_panel=_TIME,
+    ),
+]
+Grace = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="How long after its start a slot without a trigger is not yet late.  [default: a third of a slot]",
+        rich_help_panel=_TIME,
+    ),
+]
+MissedWarn = Annotated[int, typer.Option(min=1, metavar="N", help="WARNING from so many missed slots.")]
+MissedCritical = Annotated[int, typer.Option(min=1, metavar="N", help="CRITICAL from so many missed slots.")]
+Consumer = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Has this consumer acknowledged the triggers? May be given several times."),
+]
+ConsumerWarn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="WARNING if a consumer has not acknowledged a trigger for longer.  [default: the grace]",
+    ),
+]
+ConsumerCritical = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="CRITICAL if a consumer has not acknowledged a trigger for longer.  [default: one slot]",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Format of the answer: nagios, json or prometheus.  [default: nagios]",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+OutputFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=_OUTPUT
+    ),
+]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,

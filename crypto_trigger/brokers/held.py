@@ -99,7 +99,7 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
     the subject in a way that this program cannot follow; Denied without permission to read.
     """
     guess = _before(datetime.now(UTC), back + _MARGIN)
-    info, found = await _together(stream.info(), _Look.at(stream, subject, guess))
+    info, found = await together(stream.info(), _Look.at(stream, subject, guess))
     stored_as = _mapped(stream, info, subject)
     if stored_as == subject and found.newest is None:
         stored_as = await _named_by_newest(stream, info, subject)
@@ -143,7 +143,7 @@ class _Look:
     async def at(cls, stream: Stream, subject: str, guess: datetime) -> _Look:
         """Ask for the first and the newest message and the first batch since `guess`, in one flight."""
         asked = cls(stream, subject)
-        first, newest, batch = await _together(
+        first, newest, batch = await together(
             stream.next(1, subject), stream.newest(subject), asked.ask_batch(start_time=_rfc3339(guess))
         )
         return replace(asked, first=first, newest=newest, batch=batch)
@@ -273,7 +273,7 @@ class _Look:
                 seq = message.seq + 1
             return part
 
-        parts = await _together(*(walk(*pair) for pair in pairwise(bounds)))
+        parts = await together(*(walk(*pair) for pair in pairwise(bounds)))
         return [message for part in parts for message in part]
 
     def _limit(self, count: int) -> None:
@@ -285,7 +285,7 @@ class _Look:
             )
 
 
-async def _together(*work: Awaitable[Any]) -> list[Any]:
+async def together(*work: Awaitable[Any]) -> list[Any]:
     """Return the results of all of `work`, which runs at the same time. The first failure ends the rest."""
     tasks = [asyncio.ensure_future(part) for part in work]
     try:
