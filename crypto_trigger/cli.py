@@ -22,6 +22,8 @@ from crypto_trigger.run import Run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crypto_trigger.plugin import CheckRun
+
 
 app = typer.Typer()
 
@@ -73,7 +75,7 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
-    run = Run()
+    run = _run_of(sys.argv[1:] if argv is None else argv)
     stdout, stderr = StringIO(), StringIO()
     try:
         # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
@@ -84,13 +86,22 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             run.output.pass_on(stdout.getvalue(), stderr.getvalue())
     except SystemExit as end:
         if end.code == Status.USAGE:
-            run.refuse(Usage(_problem(end)), _report_file(sys.argv[1:] if argv is None else argv))
-        return end.code if isinstance(end.code, int) else int(Status.BUG)
+            return run.refuse(Usage(_problem(end)), _report_file(sys.argv[1:] if argv is None else argv))
+        return (end.code or run.status) if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
     except Exception as error:  # noqa: BLE001 - every failure is reported here
         return run.fail(error)
-    return int(Status.OK)
+    return run.status
+
+
+def _run_of(argv: "Sequence[str]") -> Run:
+    """Return the run for a command line. A `check` ends in its own way, also if its command line is wrong."""
+    if next((word for word in argv if not word.startswith("-")), "") == "check":
+        from crypto_trigger.plugin import CheckRun
+
+        return CheckRun(argv)
+    return Run()
 
 
 def _problem(end: SystemExit) -> str:
@@ -193,6 +204,33 @@ def setup(
     if as_json:
         output.answer("", setup_data(done))
     raise typer.Exit(done.status)
+
+
+@app.command(epilog="Example: crypto-trigger check --give-up-after 8s --consumer api-server")
+def check(
+    context: typer.Context,
+    env_file: options.EnvFile = None,
+    since: options.Since = "1h",
+    grace: options.Grace = None,
+    missed_warn: options.MissedWarn = 1,
+    missed_critical: options.MissedCritical = 2,
+    consumer: options.Consumer = None,
+    consumer_warn: options.ConsumerWarn = None,
+    consumer_critical: options.ConsumerCritical = None,
+    output_format: options.Format = None,
+    output_file: options.OutputFile = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
+) -> None:
+    """Check that every slot has its trigger. The exit status is 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN."""
+    run: CheckRun = context.obj
+    run.prepare(output_format, output_file, quiet=quiet, verbose=verbose, as_json=as_json)
+    from crypto_trigger.plugin import Asked
+
+    asked = Asked(since, grace, missed_warn, missed_critical, consumer or (), consumer_warn, consumer_critical)
+    run.check(run.load(env_file, **flags), asked)
 
 
 @app.command(epilog="Example: crypto-trigger history --since 7d --svg history.svg")

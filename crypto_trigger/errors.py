@@ -102,6 +102,7 @@ class Fact:
     JETSTREAM_BUSY = "jetstream-busy"
     NO_MESSAGE = "no-message"
     NO_STREAM = "no-stream"
+    NO_CONSUMER = "no-consumer"
     NO_STREAM_ANSWERS = "no-stream-answers"
     STREAM_REFUSES = "stream-refuses"
     STREAM_FORGETS = "stream-forgets"

@@ -59,6 +59,41 @@ Update = Annotated[
     bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
 ]
 SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
+MissedWarn = Annotated[int, typer.Option(min=1, metavar="N", help="WARNING from so many missed slots.")]
+MissedCritical = Annotated[int, typer.Option(min=1, metavar="N", help="CRITICAL from so many missed slots.")]
+Consumer = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Has this consumer acknowledged the triggers? May be given several times."),
+]
+ConsumerWarn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="WARNING if a consumer has not acknowledged a trigger for longer.  [default: the grace]",
+    ),
+]
+ConsumerCritical = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="CRITICAL if a consumer has not acknowledged a trigger for longer.  [default: one slot]",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        help="Format of the answer: nagios, json or prometheus.  [default: nagios]",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+OutputFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=_OUTPUT
+    ),
+]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,

@@ -137,6 +137,10 @@ class Output:
                 text.append(self._clean(span.text), _STYLES[span.style])
             console.print(text, highlight=False)
 
+    def text(self, text: str, data: Mapping[str, Any]) -> str:
+        """Return the answer as `answer` would print it, for a file."""
+        return (self._json(data) if self.as_json else self._clean_lines(text)) + "\n"
+
     def report(self, report: Report) -> None:
         """Print the result of a run: the reason for a failure on stderr, the answer on stdout."""
         for warning in report.warnings or ():

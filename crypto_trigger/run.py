@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 class Run:
     """One run of one command: what is known so far, so that its end can be reported in full, however it ends.
 
-    `reading` is the time it took to read the settings, in seconds. The deadline includes it.
+    `reading` is the time it took to read the settings, in seconds. The deadline includes it. `status` is the exit
+    status of a run that ends without an error.
     """
 
     def __init__(self) -> None:
         self.started = time.monotonic()
+        self.status = int(Status.OK)
         self.output = Output()
         self.settings: Settings | None = None
         self.draft: Draft | None = None
@@ -90,12 +92,16 @@ class Run:
         self._show(self._report(outcome, status).with_error(error))
         return status
 
-    def refuse(self, error: TriggerError, report_file: str | None) -> None:
-        """Write the report file for a wrong command line; the parser has printed the error on stderr."""
+    def refuse(self, error: TriggerError, report_file: str | None) -> int:
+        """Write the report file for a wrong command line, and return the exit status.
+
+        The parser has printed the error on stderr.
+        """
         if report_file:
             from crypto_trigger.report import verdict
 
             self._write(self._report(*verdict(error)).with_error(error), report_file)
+        return error.exit_status
 
     def _take(self, known: Mapping[str, Any]) -> None:
         """Take the report file and the deadline from the settings, as far as they are known."""
