@@ -105,6 +105,7 @@ def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[
     """Return how far back to look, and how often triggers are due. Raises BadParameter (status 2)."""
     from crypto_trigger import values
     from crypto_trigger.freshness import Cadence, check_since
+    from crypto_trigger.masking import shown
 
     option, raw = "--since", since
     try:
@@ -113,10 +114,10 @@ def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[
         option, raw = "--grace", grace or ""
         allowed = settings.every / _GRACE_DIVISOR if grace is None else values.tolerance(grace)
     except ValueError as error:
-        raise typer.BadParameter(f"'{raw}' {error}", param_hint=option) from None
+        raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
     if allowed > settings.every:
         length = values.format_duration(settings.every)
-        raise typer.BadParameter(f"'{raw}' is longer than a slot, {length}", param_hint=option)
+        raise typer.BadParameter(f"'{shown(raw)}' is longer than a slot, {length}", param_hint=option)
     return back, Cadence(settings.every, settings.early, allowed)
 
 
