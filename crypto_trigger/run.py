@@ -150,7 +150,7 @@ class Run:
     def _hide(self, known: Mapping[str, Any]) -> None:
         """Keep the secrets among the settings out of all output, where not all settings are known."""
         from crypto_trigger.table import SETTINGS
-        from crypto_trigger.values import secret_parts
+        from crypto_trigger.web_address import secret_parts
 
         secrets = [str(known[row.attribute]) for row in SETTINGS if row.secret and known.get(row.attribute)]
         urls = [known[name] for name in ("ping_url", "ping_fail_url") if known.get(name)]

@@ -38,7 +38,7 @@ FLOORS = (
     {"setting", "agreement", "contexts", "env_file"},
     {"history", "strip", "findings"},
     {"freshness", "arrival"},
-    {"trigger", "credentials", "layout"},
+    {"trigger", "credentials", "layout", "web_address"},
     {"values"},
     {"streams"},
     {"errors", "signals", "files", "masking"},
