@@ -227,7 +227,11 @@ class Run:
         ping = ping_of(known, report, self.output.json(report))
         if ping is None:
             return
-        left = _LONGEST_KEPT if self._deadline is None else max(LEAST, self._deadline - time.monotonic())
+        if self._deadline is None:
+            left = _LONGEST_KEPT
+        else:
+            # At least what was kept for it: the attempts' time does not include the loading of their code.
+            left = max(LEAST, self.kept, self._deadline - time.monotonic())
         # After a signal, the process may soon be killed.
         pinged = send(ping, min(left, self.kept) if signals.came() else left)
         if pinged.ok:
