@@ -227,11 +227,8 @@ class Run:
         ping = ping_of(known, report, self.output.json(report))
         if ping is None:
             return
-        if self._deadline is None:
-            left = _LONGEST_KEPT
-        else:
-            # At least what was kept for it: the attempts' time does not include the loading of their code.
-            left = max(LEAST, self.kept, self._deadline - time.monotonic())
+        # At least what was kept for it: the time of the attempts does not include the loading of their code.
+        left = max(LEAST, self.kept, (self._deadline or 0.0) - time.monotonic()) if self._deadline else _LONGEST_KEPT
         # After a signal, the process may soon be killed.
         pinged = send(ping, min(left, self.kept) if signals.came() else left)
         if pinged.ok:
