@@ -5,6 +5,7 @@ import json
 import math
 import os
 import stat
+import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -55,6 +56,10 @@ def read(path=FILE):
 
 def values(path=FILE):
     return {name: value for name, (value, _) in read(path).items()}
+
+
+def names(folder="."):
+    return [path.name for path in Path(folder).iterdir()]
 
 
 def seconds(text):
@@ -168,7 +173,7 @@ def test_everybody_may_read_it_and_nothing_is_left_beside_it(umask, run):
     finally:
         os.umask(before)
     assert stat.S_IMODE(Path(FILE).stat().st_mode) == 0o644
-    assert os.listdir() == [FILE]
+    assert names() == [FILE]
 
 
 @pytest.mark.usefixtures("ready")
@@ -190,8 +195,8 @@ def test_a_reader_never_sees_a_part_of_it(run):
         stop.set()
         watcher.join()
     assert len(seen) > 100
-    assert all(names == ALL for names in seen)
-    assert os.listdir() == [FILE]
+    assert all(found == ALL for found in seen)
+    assert names() == [FILE]
 
 
 def test_a_failure_at_the_same_time_does_not_take_back_a_success(run, ready):
@@ -213,7 +218,7 @@ def test_a_link_stays_and_the_file_behind_it_is_replaced(run):
     run("publish")
     assert Path(FILE).is_symlink()
     assert set(values("there/real.prom")) == ALL
-    assert os.listdir("there") == ["real.prom"]
+    assert names("there") == ["real.prom"]
 
 
 # Files that are not ours, and folders that take nothing.
@@ -237,7 +242,7 @@ def test_a_file_of_something_else_is_kept(content, run, ready):
     assert len(stored(ready.url, ready.stream)) == 1
     assert (result.status, result.err) == (0, f"{WARNING}it holds something else, which is kept\n")
     assert Path(FILE).read_bytes() == content
-    assert os.listdir() == [FILE]
+    assert names() == [FILE]
 
 
 @pytest.mark.usefixtures("ready")
@@ -307,12 +312,15 @@ def test_a_full_disk_is_one_warning_and_the_old_file_stays(ready, run):
     assert len(stored(ready.url, ready.stream)) == 1
     assert (ended.status, ended.err) == (0, f"{WARNING}file too large\n")
     assert Path(FILE).read_bytes() == before
-    assert os.listdir() == [FILE]
+    assert names() == [FILE]
 
 
-def test_a_file_system_without_room_is_one_warning(ready, run, tmp_path):
+def test_a_file_system_without_room_is_one_warning(ready, tmp_path):
     """A file system of four kilobytes, in a mount namespace of its own."""
     unshare = program("unshare")
+    tried = subprocess.run([unshare, "-rm", "true"], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"unshare may not make a mount namespace: {tried.stderr.decode().strip()}")
     script = (
         'mount -t tmpfs -o size=4k none "$1" && dd if=/dev/zero of="$1/full" bs=4k count=1 2>/dev/null; '
         'export CRYPTO_TRIGGER_METRICS_FILE="$1/x.prom"; shift; exec "$@"'
@@ -338,8 +346,7 @@ def test_a_folder_that_is_locked_for_long_is_written_to_all_the_same(run):
     assert set(values()) == ALL
 
 
-def test_a_clock_beyond_the_calendar_is_written(ready, run):
-    """As far as Python counts."""
+def test_a_clock_that_is_far_ahead_is_believed_until_it_is_right_again(ready):
     faketime = program("faketime")
     ended = Process("publish", "-q", command=(faketime, "2100-01-01 00:00:00", *PROGRAM)).end()
     assert len(stored(ready.url, ready.stream)) == 1
