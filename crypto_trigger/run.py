@@ -89,9 +89,11 @@ class Run:
         import socket
 
         from crypto_trigger.draft import Draft
-        from crypto_trigger.values import now
+        from crypto_trigger.values import LATEST, now
 
-        self.draft = Draft(settings, now(), socket.gethostname(), force=force, offline=offline)
+        if (clock := now()) == LATEST:
+            raise ConfigError("the clock of this host is beyond the year 2262, where Python cannot count; set it")
+        self.draft = Draft(settings, clock, socket.gethostname(), force=force, offline=offline)
         return self.draft
 
     def succeed(self, receipt: Receipt) -> None:
