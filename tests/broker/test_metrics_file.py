@@ -6,7 +6,6 @@ import math
 import os
 import stat
 import subprocess
-import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -176,38 +175,15 @@ def test_everybody_may_read_it_and_nothing_is_left_beside_it(umask, run):
     assert names() == [FILE]
 
 
-@pytest.mark.usefixtures("ready")
-def test_a_reader_never_sees_a_part_of_it(run):
-    run("publish")
-    stop = threading.Event()
-    seen = []
-
-    def watch():
-        while not stop.is_set():
-            seen.append(set(values()))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        runs = [Process("publish", "--force", "-q", "--delivery", "core") for _ in range(8)]
-        assert [process.end()[:3] for process in runs] == [(0, "", "")] * 8
-    finally:
-        stop.set()
-        watcher.join()
-    assert len(seen) > 100
-    assert all(found == ALL for found in seen)
-    assert names() == [FILE]
-
-
-def test_a_failure_at_the_same_time_does_not_take_back_a_success(run, ready):
-    """Many writers at once: the newest success survives them all."""
+def test_runs_at_the_same_time_leave_one_whole_file_with_the_newest_success(run, ready):
     run("publish")
     began = datetime.now(UTC).timestamp()
-    runs = [Process("publish", "-q", *(NOWHERE if number % 2 else ())) for number in range(8)]
-    ended = [process.end().status for process in runs]
-    assert sorted(ended) == [0] * 4 + [69] * 4
+    runs = [Process("publish", "-q", *(NOWHERE if number % 2 else ())) for number in range(4)]
+    assert sorted(process.end().status for process in runs) == [0, 0, 69, 69]
     assert len(stored(ready.url, ready.stream)) in (1, 2)  # a slot may have begun in between
+    assert set(values()) == ALL
     assert values()["last_success_timestamp_seconds"] > began
+    assert names() == [FILE]
 
 
 @pytest.mark.usefixtures("ready")
