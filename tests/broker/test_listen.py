@@ -46,7 +46,8 @@ def test_a_trigger_is_a_line_with_its_subject_slot_sequence_lateness_source_and_
     result = run("listen", "--since", "1h", "--count", 1, "--for", "20s")
     slot, source = message.headers["ce-time"], message.headers["ce-source"]
     line = re.fullmatch(
-        rf"{ready.subject} for {slot}: sequence 1, stored (\d+\.\d)s after its slot began by {source}: (.*)\n", result.out
+        rf"{ready.subject} for {slot}: sequence 1, stored (\d+\.\d)s after its slot began by {source}: (.*)\n",
+        result.out,
     )
     assert line
     assert line[2] == PAYLOAD
