@@ -110,10 +110,6 @@ class Output:
         if self.verbose or (self._stderr.is_terminal and not self.quiet):
             self._write_optional(self._stderr, self._clean_lines(f"crypto-trigger: {message}"))
 
-    def show(self, text: str) -> None:
-        """Print one of many lines on stdout; it is dropped if nobody reads."""
-        self._write_optional(self._stdout, self._clean_lines(text))
-
     def failure(self, message: str) -> None:
         """Print why the run failed, on stderr; several lines only for several problems."""
         self._write_required(self._stderr, self._clean_lines(message, "crypto-trigger: "))

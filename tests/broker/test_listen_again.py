@@ -147,6 +147,15 @@ def test_a_restart_of_the_server_loses_and_repeats_nothing(run, own):
     assert len(held(own.url, STREAM)) == 40
 
 
+def test_a_stream_that_takes_one_consumer_is_followed_again_as_well(run, place):
+    add_stream(place.url, place.stream, [place.subject], max_consumers=1)
+    fill(place, 20)
+    cuts = [Cut(Way.TO_CLIENT, after) for after in (3000, 3300, 3600)]
+    with Proxy(place.url) as proxy, proxy.route(*cuts, then=Fault()) as route:
+        result = run("listen", "--json", "--since", "1h", "--count", 20, *LIMIT, "--server", route.url)
+    assert seen(result) == held(place.url, place.stream)
+
+
 def test_what_is_stored_while_the_listener_is_cut_off_comes_afterwards(run, own, monkeypatch):
     with Loop() as loop, closing(Link(loop, int(own.url.rpartition(":")[2]))) as link:
         monkeypatch.setenv("NATS_URL", link.url)

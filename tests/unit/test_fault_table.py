@@ -25,6 +25,7 @@ WHEN = {
     Phase.CONNECT: "connecting",
     Phase.ASK: "asking JetStream",
     Phase.JOIN: "joining NATS Streaming",
+    Phase.LISTEN: "listening",
     Phase.PUBLISH: "publishing",
     Phase.CONFIRM: "confirming",
 }
