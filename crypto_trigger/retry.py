@@ -5,13 +5,12 @@ The last error alone does not decide: if the first attempt was sent and not ackn
 no server, the work may still have been done. Only a later success changes that.
 """
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from crypto_trigger import signals
 from crypto_trigger.errors import BrokerError, Fact, Interrupted, NoAck, Unavailable
@@ -30,19 +29,23 @@ _TOO_LATE = 0.1
 _DESCRIPTORS = 6
 
 
-class Limits(NamedTuple):
+class Limits:
     """The time limits of a run, in seconds: the deadline, the bounds of the backoff, and the time already spent."""
 
-    give_up_after: float
-    backoff_base: float
-    backoff_max: float
-    spent: float = 0.0
+    def __init__(self, give_up_after: float, backoff_base: float, backoff_max: float, spent: float = 0.0) -> None:
+        self.give_up_after: Final = give_up_after
+        self.backoff_base: Final = backoff_base
+        self.backoff_max: Final = backoff_max
+        self.spent: Final = spent
 
     @classmethod
-    def from_settings(cls, settings: "Settings", spent: float = 0.0) -> Self:
-        """Return the limits from the settings, `spent` seconds after the deadline began to count."""
+    def from_settings(cls, settings: Settings, spent: float = 0.0, kept: float = 0.0) -> Self:
+        """Return the limits from the settings, `spent` seconds after the deadline began to count.
+
+        The attempts end `kept` seconds before the deadline of the whole run.
+        """
         return cls(
-            settings.give_up_after.total_seconds(),
+            settings.give_up_after.total_seconds() - kept,
             settings.backoff_base.total_seconds(),
             settings.backoff_max.total_seconds(),
             spent,
@@ -54,13 +57,14 @@ class Limits(NamedTuple):
         return max(0.0, self.give_up_after - self.spent)
 
 
-class Wait(NamedTuple):
+class Wait:
     """Why and how long a run waits between two attempts. Times are in seconds."""
 
-    attempt: int
-    cause: BrokerError
-    wait: float
-    left: float
+    def __init__(self, attempt: int, cause: BrokerError, wait: float, left: float) -> None:
+        self.attempt: Final = attempt
+        self.cause: Final = cause
+        self.wait: Final = wait
+        self.left: Final = left
 
 
 class Attempt:
@@ -71,7 +75,7 @@ class Attempt:
     has found so far: both are reported if the time ends before the attempt does.
     """
 
-    def __init__(self, number: int, left: "Callable[[], float]") -> None:
+    def __init__(self, number: int, left: Callable[[], float]) -> None:
         """Take the number, and a function that returns the time left until the deadline, in seconds."""
         self.number = number
         self.left = left
@@ -144,7 +148,7 @@ class Retry:
     One object is for one `run`.
     """
 
-    def __init__(self, limits: Limits, on_wait: "Callable[[Wait], None]" = lambda _: None) -> None:
+    def __init__(self, limits: Limits, on_wait: Callable[[Wait], None] = lambda _: None) -> None:
         self._limits = limits
         self._on_wait = on_wait
         self._attempt = Attempt(0, self._left)
@@ -175,7 +179,7 @@ class Retry:
             self._timeout.reschedule(None)
             self._last = self._unknown = None
 
-    async def run(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
+    async def run(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Return what the first successful attempt returns. Raises GaveUp; other errors are raised unchanged."""
         with signals.routed(asyncio.get_running_loop(), self._interrupt):
             try:
@@ -187,7 +191,7 @@ class Retry:
                 end = GaveUp(self._attempt, self.last, self._unknown, self._signum, self._limits.give_up_after)
                 raise end from error
 
-    async def _try(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
+    async def _try(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
         waits: Iterator[float] | None = None
         while True:
             self._attempt = Attempt(self.attempts + 1, self._left)
@@ -232,7 +236,7 @@ class Retry:
             self._timeout.reschedule(asyncio.get_running_loop().time() + min(grace, self._left()))
 
 
-def complete(work: "Coroutine[Any, Any, T]") -> T:
+def complete(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a new event loop and return its result.
 
     Raises what it raises, and Unavailable if the process has too few file descriptors left.
@@ -251,7 +255,7 @@ def complete(work: "Coroutine[Any, Any, T]") -> T:
     return asyncio.run(work)
 
 
-def _waits(limits: Limits) -> "Iterator[float]":
+def _waits(limits: Limits) -> Iterator[float]:
     """Yield the waits between attempts, in seconds: exponential, with full jitter.
 
     This uses backoff's generators, not its decorator, which measures time by the wall clock and only between attempts.

@@ -25,7 +25,7 @@ class Rule(NamedTuple):
     colon, the exception's own text follows.
     """
 
-    phase: Phase
+    phase: int
     exceptions: tuple[type[Exception], ...]
     texts: tuple[str, ...]
     error: type[BrokerError]

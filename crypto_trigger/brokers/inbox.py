@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
     from crypto_trigger.brokers.connection import Connection
-    from crypto_trigger.brokers.failures import Phase
 
 
 class Inbox:
@@ -45,7 +44,7 @@ class Inbox:
         """The subject of the subscription."""
         return self._subscription.subject
 
-    async def next(self, about: str, phase: Phase) -> Msg:
+    async def next(self, about: str, phase: int) -> Msg:
         """Return the next message. It may take as long as the timeout setting. Raises a BrokerError.
 
         `about` is the subject that the wait is about: a refusal of another one does not end it.
