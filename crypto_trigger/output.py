@@ -199,12 +199,8 @@ class Output:
 
     def note(self, message: str) -> None:
         """Print on stderr what somebody who watches wants to know: on a terminal, or with `--verbose`."""
-        if self.verbose or (self._stderr.is_terminal and not self.quiet):
-            self._write_optional(self._stderr, self._clean_lines(f"crypto-trigger: {message}"))
-
-    def show(self, text: str) -> None:
-        """Print one of many lines on stdout; it is dropped if nobody reads."""
-        self._write_optional(self._stdout, self._clean_lines(text))
+        if self.verbose or (self._stderr.is_terminal and not self.quiet and self.log_format == "text"):
+            self._write_optional(self._stderr, self._log("info", "detail", message))
 
     def failure(self, message: str, data: Mapping[str, Any] | None = None) -> None:
         """Print on stderr why the run failed; several lines only for several problems.
