@@ -1,22 +1,25 @@
 """Which slots have their trigger, and how late it was stored. Pure: stored messages and the time are arguments."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from datetime import timedelta
+from crypto_trigger.trigger import Slot, Stored
+from crypto_trigger.values import format_duration
 
-    from crypto_trigger.trigger import Slot, Stored
+# More slots than this are refused: they would take too much time and memory.
+MOST_SLOTS = 100_000
 
 
 class State(StrEnum):
     """The state of one slot.
 
-    A finished slot is `triggered`, `late` (its trigger was stored after the grace) or `missed`. The present slot
-    without a trigger is `pending`, and `overdue` once its grace is over.
+    A slot with a trigger is `triggered`, or `late` if the trigger was stored after the grace. A finished slot without
+    one is `missed`. The present slot without one is `pending`, and `overdue` once its grace is over.
     """
 
     TRIGGERED = "triggered"
@@ -26,17 +29,30 @@ class State(StrEnum):
     PENDING = "pending"
 
 
-@dataclass(frozen=True)
-class Cadence:
-    """How often triggers are due: a slot's length, how early a run may be, and how late its trigger may be stored."""
+class Cadence(NamedTuple):
+    """How often triggers are due: a slot's length, how early a run may be, and how late its trigger may be stored.
+
+    A trigger that is stored `grace` after its slot began is still in time; later ones are late.
+    """
 
     every: timedelta
     early: timedelta
     grace: timedelta
 
+    def slot(self, message: Stored) -> Slot | None:
+        """Return the slot whose trigger this message is, or None if it is not a trigger."""
+        return message.slot(self.every, self.early)
 
-@dataclass(frozen=True)
-class Entry:
+    def claimed(self, message: Stored) -> Slot | None:
+        """Return the slot that `ce-time` names, if it is later than the one that the message counts for; else None.
+
+        Its publisher's clock is ahead by more than `early`, or it was told a time that had not come.
+        """
+        counted, claimed = self.slot(message), message.claimed_slot(self.every)
+        return claimed if counted and claimed and claimed.start > counted.start else None
+
+
+class Entry(NamedTuple):
     """One slot: its state, the first trigger stored for it, if any, and how many more there are (`surplus`)."""
 
     slot: Slot
@@ -48,3 +64,64 @@ class Entry:
     def lateness(self) -> timedelta | None:
         """The time from the slot's start until its trigger was stored; negative for an early one."""
         return self.trigger.stored_at - self.slot.start if self.trigger else None
+
+
+class Window(NamedTuple):
+    """The slots that are looked at, from the `first` one to the `present` one, which has not ended."""
+
+    first: Slot
+    present: Slot
+
+    @classmethod
+    def before(cls, now: datetime, since: timedelta, cadence: Cadence) -> "Window":
+        """Return the slots that began in the time `since` before `now`. The present slot is always one of them.
+
+        Like a run, `now` belongs to the next slot from `early` before that slot begins.
+        """
+        present = Slot.containing(now + cadence.early, cadence.every)
+        before = Slot.containing(now + cadence.early - since, cadence.every)
+        return cls(min(present, Slot(before.start + cadence.every, cadence.every)), present)
+
+    def stored_from(self, cadence: Cadence) -> datetime:
+        """Return the time from which on the triggers of these slots were stored."""
+        return self.first.start - cadence.early
+
+
+def check_since(since: timedelta, every: timedelta) -> None:
+    """Raise ValueError if `since` holds too many slots."""
+    if since / every > MOST_SLOTS:
+        raise ValueError(f"holds more than {MOST_SLOTS} slots of {format_duration(every)}")
+
+
+def entries(
+    messages: Iterable[Stored], first: Stored | None, window: Window, now: datetime, cadence: Cadence
+) -> tuple[Entry, ...]:
+    """Return an entry for each slot of the window, the oldest first.
+
+    `messages` are those stored since `window.stored_from`, in any order, and `first` is the oldest trigger that the
+    stream still holds, if there is one. Slots before it are left out: nobody knows whether they had a trigger. `now` is
+    the server's time.
+    """
+    found: dict[datetime, dict[int, Stored]] = {}
+    for message in messages:
+        if slot := cadence.slot(message):
+            found.setdefault(slot.start, {})[message.seq] = message
+    oldest = first and cadence.slot(first)
+    known = min([*found, *((oldest.start,) if oldest else ())], default=window.present.start)
+    start = min(max(window.first.start, known), window.present.start)
+    made = []
+    while start <= window.present.start:
+        slot = Slot(start, cadence.every)
+        stored = found.get(start, {})
+        trigger = stored[min(stored)] if stored else None
+        made.append(Entry(slot, _state(slot, trigger, window.present, now, cadence), trigger, max(0, len(stored) - 1)))
+        start += cadence.every
+    return tuple(made)
+
+
+def _state(slot: Slot, trigger: Stored | None, present: Slot, now: datetime, cadence: Cadence) -> State:
+    if trigger:
+        return State.LATE if trigger.stored_at - slot.start > cadence.grace else State.TRIGGERED
+    if slot.start < present.start:
+        return State.MISSED
+    return State.OVERDUE if now - slot.start > cadence.grace else State.PENDING

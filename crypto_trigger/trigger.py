@@ -3,8 +3,9 @@
 A slot is one period of the schedule, counted from the Unix epoch in UTC. Time zones and daylight saving do not matter,
 because all UTC offsets in the world are multiples of 15 minutes. A run belongs to a slot, and a slot has one trigger.
 
-The values are named tuples, here and in the other modules that every run loads: a frozen dataclass takes three times as
-long to define, which is noticeable in such a short run.
+The values that are shown or compared are named tuples, here and in the other modules that every run loads; the others
+are plain classes whose attributes are final. A frozen dataclass takes three times as long to define as a named tuple,
+and fifty times as long as a plain class, which is noticeable in such a short run.
 """
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
@@ -13,7 +14,7 @@ long to define, which is noticeable in such a short run.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
 from crypto_trigger.errors import Outcome
@@ -22,8 +23,11 @@ from crypto_trigger.values import rfc3339
 PAYLOAD = b'{"trigger":"update"}'
 MSG_ID = "Nats-Msg-Id"
 TIME = "ce-time"
+SOURCE = "ce-source"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+# Digits. A number of minutes with so many is beyond the calendar.
+_TOO_LONG_FOR_MINUTES = 10
 # What nats-server adds to a message of its message scheduler (ADR-51), and to a delete marker (ADR-43).
 _SCHEDULER = "Nats-Scheduler"
 _MARKER = "Nats-Marker-Reason"
@@ -77,7 +81,7 @@ class Trigger(NamedTuple):
             MSG_ID: msg_id,
             "ce-specversion": "1.0",
             "ce-id": _cloudevents(msg_id),
-            "ce-source": source,
+            SOURCE: source,
             "ce-type": _cloudevents(subject),
             TIME: str(slot),
             **(trace or {}),
@@ -88,8 +92,8 @@ class Trigger(NamedTuple):
 class Stored(NamedTuple):
     """A message in the stream: its sequence, the time it was stored (the server's clock), and the headers that matter.
 
-    `claimed` is its `ce-time`. `scheduler` is true if the server's message scheduler stored it, `marker` if the server
-    put it in place of messages that expired or were removed (`Nats-Marker-Reason`).
+    `claimed` is its `ce-time`, `source` its `ce-source`. `scheduler` is true if the server's message scheduler stored
+    it, `marker` if the server put it in place of messages that expired or were removed (`Nats-Marker-Reason`).
     """
 
     seq: int
@@ -98,12 +102,13 @@ class Stored(NamedTuple):
     msg_id: str | None = None
     scheduler: bool = False
     marker: bool = False
+    source: str | None = None
 
     @classmethod
     def with_headers(cls, seq: int, stored_at: datetime, headers: Mapping[str, object] | None) -> Self:
         """Return the message with these headers. A value that is not ASCII may have another type than `str`."""
         found = headers or {}
-        time, msg_id = found.get(TIME), found.get(MSG_ID)
+        time, msg_id, source = found.get(TIME), found.get(MSG_ID), found.get(SOURCE)
         return cls(
             seq,
             stored_at,
@@ -111,6 +116,7 @@ class Stored(NamedTuple):
             None if msg_id is None else str(msg_id),
             _SCHEDULER in found,
             _MARKER in found,
+            None if source is None else str(source),
         )
 
     def slot(self, length: timedelta, early: timedelta) -> Slot | None:
@@ -124,13 +130,15 @@ class Stored(NamedTuple):
         if self.marker:
             return None
         stored = Slot.containing(self.stored_at + early, length)
+        return min(stored, self.claimed_slot(length) or stored)
+
+    def claimed_slot(self, length: timedelta) -> Slot | None:
+        """Return the slot of its `ce-time`, or None if that is not valid or is a schedule's."""
         claimed = None if self.scheduler else _parse_time(self.claimed)
-        if claimed is None:
-            return stored
         try:
-            return min(stored, Slot.containing(claimed, length))
+            return Slot.containing(claimed, length) if claimed else None
         except OverflowError:
-            return stored
+            return None
 
 
 class Receipt(NamedTuple):
@@ -153,16 +161,19 @@ class Receipt(NamedTuple):
     attempts: int = 1
 
 
-class Timing(NamedTuple):
+class Timing:
     """Which slot a run stands for: that of `scheduled_at`, else that of its Kubernetes Job, else that of the clock.
 
     `every` is the length of a slot; a run up to `early` before a slot belongs to it.
     """
 
-    every: timedelta
-    early: timedelta
-    scheduled_at: datetime | None = None
-    k8s_job: str | None = None
+    def __init__(
+        self, every: timedelta, early: timedelta, scheduled_at: datetime | None = None, k8s_job: str | None = None
+    ) -> None:
+        self.every: Final = every
+        self.early: Final = early
+        self.scheduled_at: Final = scheduled_at
+        self.k8s_job: Final = k8s_job
 
     def slot(self, now: datetime, *, decides: bool = True) -> Slot:
         """Return the slot at the time `now`; `decides` is true if `now` is of the clock that decides.
@@ -197,18 +208,19 @@ class Timing(NamedTuple):
         minute more than a day from `now` is not taken for a scheduled time.
         """
         tail = (self.k8s_job or "").rpartition("-")[2]
-        if not re.fullmatch(r"[0-9]{1,9}", tail):
+        if not (tail.isascii() and tail.isdecimal() and len(tail) < _TOO_LONG_FOR_MINUTES):
             return None
         minute = _EPOCH + timedelta(minutes=int(tail))
         return minute if abs(minute - now) <= DAY else None
 
 
-class Reading(NamedTuple):
+class Reading:
     """One reading of the server's clock: its time, and this host's time before the request and after the answer."""
 
-    server: datetime
-    asked: datetime
-    answered: datetime
+    def __init__(self, server: datetime, asked: datetime, answered: datetime) -> None:
+        self.server: Final = server
+        self.asked: Final = asked
+        self.answered: Final = answered
 
     @property
     def skew(self) -> timedelta:

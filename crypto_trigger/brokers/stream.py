@@ -1,14 +1,12 @@
 """One JetStream stream over one connection: read its last message, publish to it, ask for its configuration."""
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nats.js.errors import APIError
 
@@ -17,6 +15,8 @@ from crypto_trigger.errors import BadPeer, BrokerError, Fact, NoAck, Unavailable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
     from nats.js.api import RawStreamMsg
 
     from crypto_trigger.brokers.connection import Connection
@@ -34,24 +34,42 @@ LEAST_VERSION = (2, 9)
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
-class Last(NamedTuple):
+class Last:
     """The result of reading a subject's last message: the message, if any, and whether reading is permitted.
 
     `subject` is the one that the message is stored under. If the published subject is mapped, the two are different.
     `counts` tells that the message is of that subject, and not one that only gives the sequence to expect.
     """
 
-    subject: str
-    stored: Stored | None
-    permitted: bool = True
-    counts: bool = True
+    def __init__(self, subject: str, stored: Stored | None, *, permitted: bool = True, counts: bool = True) -> None:
+        self.subject: Final = subject
+        self.stored: Final = stored
+        self.permitted: Final = permitted
+        self.counts: Final = counts
 
 
-class Info(NamedTuple):
-    """The server's answer about the stream: its configuration, and the server's time, if given (2.10 and later)."""
+class Info:
+    """The server's answer about the stream: its configuration, and the server's time, if given (2.10 and later).
 
-    config: Mapping[str, Any]
-    reading: Reading | None
+    `answer` is the whole answer.
+    """
+
+    def __init__(self, config: Mapping[str, Any], reading: Reading | None, answer: Mapping[str, Any]) -> None:
+        self.config: Final = config
+        self.reading: Final = reading
+        self.answer: Final = answer
+
+    @property
+    def created(self) -> datetime | None:
+        """The time at which the stream was created, or None if it is not known."""
+        return parse_time(self.answer.get("created"))
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence of the newest message of all subjects; 0 if there is none, or it is not known."""
+        state = self.answer.get("state")
+        last = state.get("last_seq") if isinstance(state, dict) else None
+        return last if type(last) is int else 0
 
     @property
     def duplicate_window(self) -> timedelta | None:
@@ -75,13 +93,13 @@ class LostRace(Exception):
 
 
 class Stream:
-    """The stream of the settings, over one connection."""
+    """The stream of the settings, over one connection. `name` is its name."""
 
-    def __init__(self, connection: "Connection", settings: "Settings") -> None:
+    def __init__(self, connection: Connection, settings: Settings) -> None:
         """Take a connection. Raises Unusable where the server is older than 2.9."""
         self.connection = connection
         self._settings = settings
-        self._name = settings.stream
+        self.name = settings.stream
         self._domain = settings.js_domain
         self._prefix = f"$JS.{self._domain}.API" if self._domain else "$JS.API"
         self._js = connection.client.jetstream(prefix=self._prefix, timeout=connection.patience)
@@ -96,40 +114,60 @@ class Stream:
 
     async def last(self, subject: str) -> Last:
         """Read the last message on `subject`. Raises a BrokerError; Unusable if there is no stream."""
-        api = f"{self._prefix}.STREAM.MSG.GET.{self._name}"
         try:
-            message = await self._patiently(lambda: self._js.get_last_msg(self._name, subject), api)
+            return Last(subject, await self.newest(subject))
         except BrokerError as error:
-            match error.fact:
-                case Fact.NO_MESSAGE:
-                    return Last(subject, None)
-                case Fact.NO_PERMISSION:
-                    return Last(subject, None, permitted=False)
-                case _:
-                    raise
-        return Last(subject, self._stored(message))
+            if error.fact == Fact.NO_PERMISSION:
+                return Last(subject, None, permitted=False)
+            raise
+
+    async def newest(self, subject: str) -> Stored | None:
+        """Return the last message on `subject`, or None. Raises a BrokerError; Denied without permission to read."""
+        message = await self._get(lambda: self._js.get_last_msg(self.name, subject))
+        return self._stored(message) if message else None
+
+    async def next(self, seq: int, subject: str) -> Stored | None:
+        """Return the first message on `subject` with sequence `seq` or a later one, or None. Raises a BrokerError."""
+        message = await self._get(lambda: self._js.get_msg(self.name, seq, subject, next=True))
+        if message is None:
+            return None
+        found = self._stored(message)
+        if found.seq < seq or message.subject != subject:
+            raise self.nonsense("is another message than the one that was asked for")
+        return found
 
     async def at(self, seq: int) -> Last | None:
         """Read the message with that sequence; return None if there is none. Raises a BrokerError."""
-        api = f"{self._prefix}.STREAM.MSG.GET.{self._name}"
+        message = await self._get(lambda: self._js.get_msg(self.name, seq))
+        return Last(message.subject or "", self._stored(message)) if message else None
+
+    async def _get(self, request: Callable[[], Coroutine[Any, Any, RawStreamMsg]]) -> RawStreamMsg | None:
+        """Return the answer of the stream's leader to a request for a message, or None if there is no such message."""
         try:
-            message = await self._patiently(lambda: self._js.get_msg(self._name, seq), api)
+            return await self._patiently(request, self.api("STREAM.MSG.GET"))
         except BrokerError as error:
             if error.fact == Fact.NO_MESSAGE:
                 return None
             raise
-        return Last(message.subject or "", self._stored(message))
 
-    def _stored(self, message: "RawStreamMsg") -> Stored:
+    def _stored(self, message: RawStreamMsg) -> Stored:
         seq, time = message.seq, message.time
         # `True` is an int in Python, but it is not a sequence.
         if type(seq) is not int or seq < 1 or time is None or not _FIRST_YEAR < time.year < _LAST_YEAR:
-            raise BadPeer(
-                f"{self.connection.server}: the answer to reading {self._name} has no sequence or time",
-                "does another service answer in the place of JetStream?",
-                Fact.NOT_JETSTREAM,
-            )
+            raise self.nonsense("has no sequence or time")
         return Stored.with_headers(seq, time, message.headers)
+
+    def nonsense(self, what: str) -> BadPeer:
+        """Return the error for an answer that JetStream does not give."""
+        return BadPeer(
+            f"{self.connection.server}: the answer to reading {self.name} {what}",
+            "does another service answer in the place of JetStream?",
+            Fact.NOT_JETSTREAM,
+        )
+
+    def api(self, endpoint: str) -> str:
+        """Return the subject of an endpoint of the JetStream API for this stream."""
+        return f"{self._prefix}.{endpoint}.{self.name}"
 
     async def publish(self, trigger: Trigger, headers: dict[str, str], *, known: bool) -> tuple[int, bool]:
         """Publish and return the sequence and whether the server calls it a duplicate.
@@ -137,7 +175,7 @@ class Stream:
         `known` says that the stream is known to hold messages of this subject. Raises LostRace or a BrokerError.
         """
         request = self._js.publish(
-            trigger.subject, trigger.payload, timeout=self.connection.patience, stream=self._name, headers=headers
+            trigger.subject, trigger.payload, timeout=self.connection.patience, stream=self.name, headers=headers
         )
         try:
             ack = await self.connection.ask(request, trigger.subject, Phase.PUBLISH)
@@ -158,9 +196,9 @@ class Stream:
                     ) from error
                 case _:
                     raise
-        if ack.stream != self._name or type(ack.seq) is not int or ack.seq < 1:
+        if ack.stream != self.name or type(ack.seq) is not int or ack.seq < 1:
             raise NoAck(
-                f"{self.connection.server}: what answers on {trigger.subject} is not the stream {self._name}",
+                f"{self.connection.server}: what answers on {trigger.subject} is not the stream {self.name}",
                 "does another service listen on the subject?",
                 Fact.WRONG_ACKNOWLEDGEMENT,
             )
@@ -168,7 +206,7 @@ class Stream:
             named = f"from JetStream domain {ack.domain}" if ack.domain else "from no JetStream domain"
             raise NoAck(
                 f"{self.connection.server}: the acknowledgement is {named}, not from {self._domain}",
-                f"a stream {self._name} of another domain takes {trigger.subject}, too: let only one of them take it",
+                f"a stream {self.name} of another domain takes {trigger.subject}, too: let only one of them take it",
                 Fact.WRONG_ACKNOWLEDGEMENT,
             )
         return ack.seq, bool(ack.duplicate)
@@ -176,16 +214,16 @@ class Stream:
     async def info(self) -> Info:
         """Ask for the stream's configuration and the server's time. Raises a BrokerError; Unusable without a stream."""
         asked = datetime.now(UTC)
-        answer = await self.request(f"STREAM.INFO.{self._name}", {})
+        answer = await self.request(f"STREAM.INFO.{self.name}", {})
         answered = datetime.now(UTC)
         config = answer.get("config")
         if not isinstance(config, dict):
             raise Unavailable(
-                f"{self.connection.server}: the answer about stream {self._name} has no configuration",
+                f"{self.connection.server}: the answer about stream {self.name} has no configuration",
                 fact=Fact.NOT_JETSTREAM,
             )
-        server = _parse_time(answer.get("ts"))
-        return Info(config, Reading(server, asked, answered) if server else None)
+        server = parse_time(answer.get("ts"))
+        return Info(config, Reading(server, asked, answered) if server else None, answer)
 
     async def config(self) -> dict[str, Any] | None:
         """Return the stream's configuration unchanged, or None if there is no stream. Raises a BrokerError."""
@@ -258,7 +296,7 @@ class Stream:
         return Unusable(
             f"{self.connection.server}: no stream takes the subject {subject}",
             f"create one with: {command_line(self._settings, 'setup')}, or add --update to add the subject to "
-            f"stream {self._name}",
+            f"stream {self.name}",
             Fact.NO_STREAM,
         )
 
@@ -273,8 +311,8 @@ def _sequence(said: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _parse_time(text: object) -> datetime | None:
-    """Return a time of a JSON answer (RFC 3339 with nanoseconds), or None if it is invalid or far from now."""
+def parse_time(text: object) -> datetime | None:
+    """Return a time of an answer (RFC 3339 with nanoseconds), or None if it is invalid or far from now."""
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:

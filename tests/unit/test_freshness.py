@@ -1,0 +1,187 @@
+"""Which slots have their trigger: held against sums of whole seconds that know nothing of datetimes."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crypto_trigger.freshness import MOST_SLOTS, Cadence, Entry, State, Window, check_since, entries
+from crypto_trigger.trigger import Slot, Stored
+from crypto_trigger.values import instant, rfc3339
+
+QUICK = settings(max_examples=60, database=None, deadline=None)
+EARLY, EVERY = 5, 900
+QUARTER = Cadence(timedelta(seconds=EVERY), timedelta(seconds=EARLY), timedelta(minutes=5))
+HOUR = timedelta(hours=1)
+NOW = instant("2026-11-23T18:04:15Z")
+# Midnight before the days on which clocks in Europe go forward and back, and an ordinary day. In seconds.
+DAYS = [int(instant(f"{day}T00:00:00Z").timestamp()) for day in ("2026-03-29", "2026-10-25", "2026-11-23")]
+ZONES = st.sampled_from([UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Asia/Kathmandu")])
+
+
+def moment(seconds):
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def stored(seq, text, claimed=None, **more):
+    return Stored(seq, instant(f"2026-11-23T{text}Z"), claimed and f"2026-11-23T{claimed}Z", **more)
+
+
+def look(messages, first=None, now=NOW, since=HOUR, cadence=QUARTER):
+    window = Window.before(now, since, cadence)
+    return entries(messages, first or next(iter(messages), None), window, now, cadence)
+
+
+def states(found):
+    return {str(entry.slot)[11:16]: entry.state.value for entry in found}
+
+
+def test_an_hour_has_four_slots_of_a_quarter_of_an_hour():
+    found = look([stored(n, f"{at}:03") for n, at in enumerate(("17:15", "17:30", "17:45", "18:00"), 1)])
+    assert states(found) == dict.fromkeys(("17:15", "17:30", "17:45", "18:00"), "triggered")
+    assert [entry.trigger.seq for entry in found] == [1, 2, 3, 4]
+    assert {entry.lateness for entry in found} == {timedelta(seconds=3)}
+
+
+@pytest.mark.parametrize(
+    ("now", "first", "present"),
+    [
+        ("17:59:54", "17:00", "17:45"),
+        # From here on, a run is for the next slot.
+        ("17:59:55", "17:15", "18:00"),
+        ("18:00:00", "17:15", "18:00"),
+        ("18:14:54", "17:15", "18:00"),
+    ],
+)
+def test_the_window_goes_by_the_slot_that_a_run_would_stand_for(now, first, present):
+    window = Window.before(instant(f"2026-11-23T{now}Z"), HOUR, QUARTER)
+    assert (str(window.first)[11:16], str(window.present)[11:16]) == (first, present)
+    assert window.stored_from(QUARTER) == window.first.start - QUARTER.early
+
+
+def test_the_present_slot_is_looked_at_even_if_it_began_before_the_window():
+    assert states(look([stored(1, "18:00:01")], since=timedelta(seconds=1))) == {"18:00": "triggered"}
+
+
+@pytest.mark.parametrize(
+    ("now", "state"),
+    [("18:00:00", "pending"), ("18:05:00", "pending"), ("18:05:01", "overdue"), ("18:15:00", "missed")],
+)
+def test_a_slot_without_a_trigger_is_pending_then_overdue_then_missed(now, state):
+    found = look([stored(1, "17:45:01")], now=instant(f"2026-11-23T{now}Z"))
+    assert states(found)["18:00"] == state
+
+
+@pytest.mark.parametrize(
+    ("at", "state"), [("17:44:55", "triggered"), ("17:50:00", "triggered"), ("17:50:01", "late"), ("18:03:00", "late")]
+)
+def test_a_trigger_is_late_if_it_was_stored_after_the_grace(at, state):
+    found = look([stored(1, "17:30:01"), stored(2, at, "17:45:00")])
+    assert states(found)["17:45"] == state
+
+
+def test_slots_before_the_first_trigger_that_is_held_are_not_missed():
+    assert states(look([stored(7, "17:46:00")])) == {"17:45": "triggered", "18:00": "pending"}
+
+
+def test_a_first_trigger_before_the_window_makes_every_slot_since_then_count():
+    found = look([], first=stored(1, "09:00:00"))
+    assert states(found) == {"17:15": "missed", "17:30": "missed", "17:45": "missed", "18:00": "pending"}
+
+
+def test_without_any_trigger_only_the_present_slot_is_due():
+    assert states(look([])) == {"18:00": "pending"}
+    assert states(look([stored(1, "17:31:00", marker=True)])) == {"18:00": "pending"}
+
+
+def test_more_triggers_of_a_slot_are_surplus_and_the_first_one_counts():
+    messages = [stored(3, "18:04:01"), stored(2, "18:04:00", msg_id="forced"), stored(1, "18:00:02")]
+    (found,) = look([*messages, messages[0]])
+    assert found == Entry(Slot.containing(NOW, QUARTER.every), State.TRIGGERED, messages[2], surplus=2)
+
+
+def test_a_trigger_that_names_a_later_slot_than_it_was_stored_in_is_told():
+    fast = stored(1, "17:50:00", "18:00:00", source="//fast/worker")
+    assert states(look([fast])) == {"17:45": "triggered", "18:00": "pending"}
+    assert str(QUARTER.claimed(fast)) == "2026-11-23T18:00:00Z"
+    for honest in (stored(2, "17:59:55", "18:00:00"), stored(3, "18:00:03", "17:30:00"), stored(4, "18:00:00")):
+        assert QUARTER.claimed(honest) is None
+    # The server's scheduler repeats the headers of its schedule, and a marker those of the message it stands for.
+    assert QUARTER.claimed(fast._replace(scheduler=True)) is None
+    assert QUARTER.claimed(fast._replace(marker=True)) is None
+
+
+def test_too_many_slots_are_refused():
+    check_since(timedelta(seconds=MOST_SLOTS), timedelta(seconds=1))
+    with pytest.raises(ValueError, match=f"holds more than {MOST_SLOTS} slots of 1s"):
+        check_since(timedelta(seconds=MOST_SLOTS + 1), timedelta(seconds=1))
+
+
+@st.composite
+def histories(draw):
+    """Triggers of two lengths of a slot, some late, early, doubled or by wrong clocks; a time, and what is looked at.
+
+    All in whole seconds. A trigger is the second it was stored in and the second its `ce-time` names, or None.
+    """
+    day = draw(st.sampled_from(DAYS)) + draw(st.integers(0, 86400))
+    old, every = draw(st.tuples(*2 * [st.sampled_from([60, 300, 420, EVERY, 3600])]))
+    triggers = []
+    for number in draw(st.lists(st.integers(0, 12), max_size=14)):
+        slot = (day // old - number) * old
+        at = slot + draw(st.sampled_from([-EARLY, -1, 0, 3, old // 3, old // 3 + 1, old - 1, old + 7]))
+        off = draw(st.sampled_from([0, 0, 0, -7200, -600, 600, 7200]))
+        triggers.append((at, draw(st.sampled_from([None, slot, slot + off]))))
+    return triggers, day, every, draw(st.integers(1, 12)) * every, draw(st.integers(0, every))
+
+
+@QUICK
+@given(histories(), st.randoms(use_true_random=False), ZONES)
+def test_no_order_gap_surplus_clock_cadence_or_zone_changes_which_slots_are_missed(history, random, zone):
+    triggers, now, every, since, grace = history
+    cadence = Cadence(timedelta(seconds=every), timedelta(seconds=EARLY), timedelta(seconds=grace))
+    messages = [
+        Stored(seq, moment(at), None if claimed is None else moment(claimed).astimezone(zone).isoformat())
+        for seq, (at, claimed) in enumerate(triggers, 1)
+    ]
+    first = messages[0] if messages else None
+    random.shuffle(messages)
+    found = look(messages, first, moment(now).astimezone(zone), timedelta(seconds=since), cadence)
+    # The sums: a trigger counts for the slot it names, but for none that was later than its storing.
+    counts = [
+        (min((at + EARLY) // every, (at + EARLY if claimed is None else claimed) // every), at)
+        for at, claimed in triggers
+    ]
+    present = (now + EARLY) // every
+    held = min((number for number, _ in counts), default=present)
+    window = range(min(present, max(held, (now + EARLY - since) // every + 1)), present + 1)
+    assert [entry.slot.start.timestamp() for entry in found] == [number * every for number in window]
+    for entry, number in zip(found, window, strict=True):
+        stored_at = [at for slot, at in counts if slot == number]
+        assert (entry.trigger is not None) == bool(stored_at)
+        assert entry.surplus == max(0, len(stored_at) - 1)
+        if stored_at:
+            late = stored_at[0] - number * every > grace
+            assert entry.state is (State.LATE if late else State.TRIGGERED)
+            assert entry.lateness == timedelta(seconds=stored_at[0] - number * every)
+        elif number < present:
+            assert entry.state is State.MISSED
+        else:
+            assert entry.state is (State.OVERDUE if now - number * every > grace else State.PENDING)
+
+
+def test_every_slot_of_a_day_on_which_clocks_change_is_looked_at_once():
+    for day, length in (("2026-03-29", 23), ("2026-10-25", 25)):
+        midnight = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+        end = (midnight + timedelta(days=1)).astimezone(UTC)
+        messages = [Stored(n, midnight.astimezone(UTC) + n * QUARTER.every) for n in range(4 * length)]
+        found = look(messages, now=end - timedelta(seconds=EARLY + 1), since=timedelta(hours=length))
+        assert len(found) == 4 * length
+        assert {entry.state for entry in found} == {State.TRIGGERED}
+        assert rfc3339(found[0].slot.start) == rfc3339(midnight)
+
+
+def test_who_published_is_read_from_the_message():
+    assert Stored.with_headers(1, NOW, {"ce-source": "//host/worker"}).source == "//host/worker"
+    assert Stored.with_headers(1, NOW, {}).source is None
