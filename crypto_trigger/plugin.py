@@ -101,7 +101,7 @@ def _crossed(asked: Asked, grace: timedelta, warn: timedelta, critical: timedelt
 class CheckRun(Run):
     """A run of `check`: it ends in an answer, whatever goes wrong, also if the command line cannot be read.
 
-    Where the answer does not go to stdout, the reason for a failure goes to stderr.
+    The reason for a failure goes to stderr if it is not on stdout: with an output file, and with metrics.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
@@ -154,6 +154,13 @@ class CheckRun(Run):
     def fail(self, error: BaseException) -> int:
         """Report why there is no result, and return the status."""
         signals.settle()
+        try:
+            return self._explain(error)
+        except Exception as bug:  # noqa: BLE001 - Python's own status for it, 1, would mean WARNING
+            self.output.traceback(bug)
+            return int(Level.UNKNOWN)
+
+    def _explain(self, error: BaseException) -> int:
         from crypto_trigger.report import Failure
 
         failure = Failure.of(error)
@@ -161,7 +168,7 @@ class CheckRun(Run):
             self.output.traceback(error)
             failure = failure._replace(hint="this is a bug in crypto-trigger; please report it")
         text = "; ".join(filter(None, (failure.message, failure.hint)))
-        if self._output_file or self.output.quiet:
+        if self._output_file or self.output.quiet or self._format == "prometheus":
             self.output.failure(text)
         level = _level(error)
         return self._say(Answer(level, (Finding(level, text),), *self._names, failure=failure))
