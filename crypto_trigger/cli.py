@@ -210,7 +210,7 @@ def setup(
 def check(
     context: typer.Context,
     env_file: options.EnvFile = None,
-    since: options.CheckSince = "1h",
+    since: options.Since = "1h",
     grace: options.Grace = None,
     missed_warn: options.MissedWarn = 1,
     missed_critical: options.MissedCritical = 2,
@@ -231,6 +231,41 @@ def check(
 
     asked = Asked(since, grace, missed_warn, missed_critical, consumer or (), consumer_warn, consumer_critical)
     run.check(run.load(env_file, **flags), asked)
+
+
+@app.command(epilog="Example: crypto-trigger history --since 7d --svg history.svg")
+def history(
+    context: typer.Context,
+    env_file: options.EnvFile = None,
+    since: options.Since = "24h",
+    grace: options.Grace = None,
+    svg: options.Svg = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
+) -> None:
+    """Show every slot of the last day: triggered, late or missed."""
+    run: Run = context.obj
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
+    settings = run.load(env_file, **flags)
+    back, cadence = options.looking_back(settings, since, grace)
+    from crypto_trigger.brokers.held import Reader
+    from crypto_trigger.history import History
+    from crypto_trigger.retry import GaveUp, Limits, Retry, complete
+    from crypto_trigger.views import show_history
+
+    limits = Limits.from_settings(settings, run.reading)
+    try:
+        # The first slot may have begun almost a slot before, and its trigger may be early.
+        held = complete(Retry(limits, output.waiting).run(Reader(settings, back + settings.every + settings.early)))
+    except GaveUp as end:
+        raise end.error() from end.last
+    clock = "" if held.reading else "; it does not tell its time, so that the clock of this host decides"
+    output.detail(f"{held.server} answered{clock}")
+    held.require_memory()
+    found = History.of(held.messages, held.first, held.now, back, cadence, held.subject, settings.stream)
+    show_history(found, output, svg)
 
 
 @app.command(epilog="Example: crypto-trigger config --env-file /etc/crypto-trigger.env")

@@ -105,6 +105,7 @@ class Fact:
     NO_CONSUMER = "no-consumer"
     NO_STREAM_ANSWERS = "no-stream-answers"
     STREAM_REFUSES = "stream-refuses"
+    STREAM_FORGETS = "stream-forgets"
     SUBJECTS_OVERLAP = "subjects-overlap"
     STORAGE_FULL = "storage-full"
     OTHER_MESSAGE_FIRST = "other-message-first"

@@ -11,15 +11,16 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import nats.errors
 
 from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Stream, parse_time
-from crypto_trigger.errors import BrokerError, Fact, Unusable
+from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
 from crypto_trigger.trigger import Reading, Stored
+from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -58,7 +59,8 @@ class Held:
     its time (before 2.10): `now` is this host's time then. `config` is the stream's configuration, and `created` the
     time it was created, if known. `subject` is the one that messages are stored under, where the stream or the account
     maps the published one to another. `first` and `newest` are the first and the last message of the subject that are
-    still there. `messages` are all since the start of the window, oldest first, with the markers of the server's own.
+    still there; the first is no marker of the server's own, unless there are only markers. `messages` are all since the
+    start of the window, oldest first, markers included.
     """
 
     server: str
@@ -76,12 +78,34 @@ class Held:
         """Whether the stream removes messages once they are consumed, so that what is not there may have been there."""
         return self.config.get("retention") in ("workqueue", "interest")
 
+    def require_memory(self) -> None:
+        """Raise Unusable if the stream removes messages once they are consumed."""
+        if self.forgets:
+            raise Unusable(
+                f"{self.server}: stream {self.config.get('name')} removes messages once they are consumed (retention "
+                f"{self.config.get('retention')}): which slots were missed cannot be known",
+                "see the triggers as they come with: crypto-trigger listen",
+                Fact.STREAM_FORGETS,
+            )
+
 
 class Reader:
     """Reads what the stream of the settings holds of their subject, back to `back` before now. One attempt per call."""
 
     def __init__(self, settings: Settings, back: timedelta) -> None:
-        """Load credentials and certificates. Raises ConfigError if they cannot be used."""
+        """Load credentials and certificates. Raises ConfigError if they cannot be used, or nothing is stored."""
+        match settings.delivery:
+            case Delivery.JETSTREAM:
+                pass
+            case Delivery.CORE | Delivery.STREAMING:
+                raise ConfigError(
+                    settings.source("delivery").problem(
+                        "keeps nothing that this command could read: it needs JetStream, "
+                        "CRYPTO_TRIGGER_DELIVERY=jetstream"
+                    )
+                )
+            case _:
+                assert_never(settings.delivery)
         self._settings = settings
         self._back = back
         self._servers = Servers(settings)
@@ -108,7 +132,7 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
     now = info.reading.server if info.reading else datetime.now(UTC)
     start = _before(now, back)
     messages = [message for message in await found.since(start, guess) if message.stored_at >= start]
-    first, newest = found.first, found.newest
+    first, newest = await found.first_trigger(), found.newest
     if messages:
         # A message may have been stored between the two answers.
         first = first or messages[0]
@@ -147,6 +171,13 @@ class _Look:
             stream.next(1, subject), stream.newest(subject), asked.ask_batch(start_time=_rfc3339(guess))
         )
         return replace(asked, first=first, newest=newest, batch=batch)
+
+    async def first_trigger(self) -> Stored | None:
+        """Return the first message that is no marker, or else the first message."""
+        first = self.first
+        while first and first.marker:
+            first = await self.stream.next(first.seq + 1, self.subject)
+        return first or self.first
 
     async def since(self, start: datetime, guess: datetime) -> list[Stored]:
         """Return all messages since `start`, and perhaps some before. The first batch began at `guess`."""
