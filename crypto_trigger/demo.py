@@ -71,7 +71,7 @@ async def _run(output: Output, settings: Settings) -> None:
         # Bound but not listening: no other program can take the port, and every connection is refused.
         taken.bind(("127.0.0.1", 0))
         nowhere = Address("127.0.0.1", taken.getsockname()[1])
-        impatient = settings._replace(servers=(nowhere,), give_up_after=timedelta(milliseconds=500))
+        impatient = settings.replaced(servers=(nowhere,), give_up_after=timedelta(milliseconds=500))
         await _publish(output, impatient, now, f"crypto-trigger publish --server {nowhere} --give-up-after 500ms")
 
 

@@ -4,7 +4,7 @@
 # run.
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer.core
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from crypto_trigger.findings import Thresholds
     from crypto_trigger.freshness import Cadence
     from crypto_trigger.setting import Setting
     from crypto_trigger.settings import Settings
@@ -94,6 +95,11 @@ OutputFile = Annotated[
         metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=_OUTPUT
     ),
 ]
+Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
+For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=_OUTPUT)
+]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,
@@ -101,24 +107,70 @@ Port = Annotated[
 ]
 
 
-def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[timedelta, Cadence]":
-    """Return how far back to look, and how often triggers are due. Raises BadParameter (status 2)."""
-    from crypto_trigger import values
-    from crypto_trigger.freshness import Cadence, check_since
+def length(option: str, raw: str, *, zero: bool = False) -> "timedelta":
+    """Return the duration that an option gives; `zero` allows `0s`. Raises BadParameter (status 2)."""
     from crypto_trigger.masking import shown
+    from crypto_trigger.values import duration, tolerance
 
-    option, raw = "--since", since
     try:
-        back = values.duration(raw)
-        check_since(back, settings.every)
-        option, raw = "--grace", grace or ""
-        allowed = settings.every / _GRACE_DIVISOR if grace is None else values.tolerance(grace)
+        return tolerance(raw) if zero else duration(raw)
     except ValueError as error:
         raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
+
+
+def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[timedelta, Cadence]":
+    """Return how far back to look, and how often triggers are due. Raises BadParameter (status 2)."""
+    from crypto_trigger.freshness import Cadence, check_since
+    from crypto_trigger.masking import shown
+    from crypto_trigger.values import format_duration
+
+    back = length("--since", since)
+    allowed = settings.every / _GRACE_DIVISOR if grace is None else length("--grace", grace, zero=True)
+    try:
+        check_since(back, settings.every)
+    except ValueError as error:
+        raise typer.BadParameter(f"'{shown(since)}' {error}", param_hint="--since") from None
     if allowed > settings.every:
-        length = values.format_duration(settings.every)
-        raise typer.BadParameter(f"'{shown(raw)}' is longer than a slot, {length}", param_hint=option)
+        slot = format_duration(settings.every)
+        raise typer.BadParameter(f"'{shown(grace or '')}' is longer than a slot, {slot}", param_hint="--grace")
     return back, Cadence(settings.every, settings.early, allowed)
+
+
+def thresholds(
+    cadence: "Cadence", missed_warn: int, missed_critical: int, consumer_warn: str | None, consumer_critical: str | None
+) -> "Thresholds":
+    """Return from when on what `check` finds is bad. Raises BadParameter (status 2)."""
+    from crypto_trigger.findings import Thresholds
+    from crypto_trigger.values import format_duration
+
+    warn = cadence.grace if consumer_warn is None else length("--consumer-warn", consumer_warn, zero=True)
+    critical = (
+        cadence.every if consumer_critical is None else length("--consumer-critical", consumer_critical, zero=True)
+    )
+    if missed_warn > missed_critical:
+        raise typer.BadParameter(
+            f"{missed_warn} is more than --missed-critical {missed_critical}", param_hint="--missed-warn"
+        )
+    if warn > critical:
+        raise typer.BadParameter(
+            f"{format_duration(warn)} is longer than --consumer-critical {format_duration(critical)}",
+            param_hint="--consumer-warn",
+        )
+    return Thresholds(missed_warn, missed_critical, warn, critical)
+
+
+def consumer_names(named: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of consumers, each once. Raises BadParameter (status 2)."""
+    from crypto_trigger.masking import shown
+    from crypto_trigger.values import name
+
+    found = tuple(dict.fromkeys(named or ()))
+    for each in found:
+        try:
+            name(each)
+        except ValueError as error:
+            raise typer.BadParameter(f"'{shown(each)}' {error}", param_hint="--consumer") from None
+    return found
 
 
 class Command(typer.core.TyperCommand):
@@ -131,7 +183,7 @@ class Command(typer.core.TyperCommand):
         """Write a section for each group of options; options without a group come last."""
         from crypto_trigger.setting import Group
 
-        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group}
+        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group.ALL}
         for option in self.get_params(ctx):
             if record := option.get_help_record(ctx):
                 sections.setdefault(getattr(option, "rich_help_panel", None) or "Other", []).append(record)
