@@ -37,8 +37,8 @@ class Run:
     def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
         """Take the command line, which says where to report to if it turns out to be wrong."""
         self.started = time.monotonic()
-        self.status = int(Status.OK)
         self.is_process = is_process
+        self.status = int(Status.OK)
         self.output = Output()
         self.settings: Settings | None = None
         self.draft: Draft | None = None
@@ -122,7 +122,7 @@ class Run:
         return status
 
     def refuse(self, error: TriggerError, said: str) -> int:
-        """Report a wrong command line, and return the exit status. `said` is the parser's message about it.
+        """Report a wrong command line and return the exit status. `said` is the parser's message about it.
 
         Nothing is printed on stdout.
         """
@@ -150,7 +150,7 @@ class Run:
     def _hide(self, known: Mapping[str, Any]) -> None:
         """Keep the secrets among the settings out of all output, where not all settings are known."""
         from crypto_trigger.table import SETTINGS
-        from crypto_trigger.values import secret_parts
+        from crypto_trigger.web_address import secret_parts
 
         secrets = [str(known[row.attribute]) for row in SETTINGS if row.secret and known.get(row.attribute)]
         urls = [known[name] for name in ("ping_url", "ping_fail_url") if known.get(name)]
