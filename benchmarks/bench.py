@@ -59,15 +59,6 @@ class Bench:
             raise SystemExit(f"{variant.name}: status {cost.status}, {stored} messages stored\n{cost.said}")
         return cost
 
-    def look(self, variant: Variant, argv: Sequence[str], stream: str) -> process.Cost:
-        """Run a command of that variant's that reads a stream, and see that it succeeds and stores nothing."""
-        before = self.broker.admin.count(stream)
-        cost = process.run(argv, self.env(variant, next(self._serials), self.broker.url, stream, f"{stream}.update"))
-        stored = self.broker.admin.count(stream) - before
-        if cost.status or stored:
-            raise SystemExit(f"{' '.join(argv)}: status {cost.status}, {stored} messages stored\n{cost.said}")
-        return cost
-
     def env(
         self, variant: Variant, serial: int, url: str, stream: str, subject: str, *, compiled: bool = True
     ) -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """Measure what one run costs, next to other ways to publish one message: the command line.
 
-Standard library only, Linux. Starts its own nats-server. Every variant is a whole process, measured by the operating
+Linux. Starts its own nats-server. Every variant is a whole process, measured by the operating
 system; all variants run once in each round, in random order, and ratios are taken within a round, so that a busy
 machine slows both sides. Every run must have stored exactly one message, or the benchmark ends with status 1.
 """
