@@ -8,7 +8,7 @@ import pytest
 import yaml
 from support.clocks import roomy
 from support.consumers import add_consumer
-from support.monitors import line, metrics, see
+from support.plugin_answers import line, metrics, see
 from support.shell import ROOT, do
 from support.streams import put
 

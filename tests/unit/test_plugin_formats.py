@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import monitors
+from support import plugin_answers
 
 from crypto_trigger.findings import Backlog, CheckResult, Finding, Level, Thresholds
 from crypto_trigger.freshness import Entry, State
@@ -55,7 +55,7 @@ def test_the_line_of_the_contract():
 )
 def test_each_format_can_be_read_whatever_the_names_are(names, text, level):
     answer = Answer(level, (Finding(level, text), Finding(Level.OK, "well")), text, text, result(*names))
-    line = monitors.line(nagios(answer) + "\n")
+    line = plugin_answers.line(nagios(answer) + "\n")
     assert line.status == level.name
     assert line.text == text.replace("|", "/") + ("" if level else "; well")
     labels = [label_of(name) for name in names]
@@ -65,8 +65,8 @@ def test_each_format_can_be_read_whatever_the_names_are(names, text, level):
     }
     assert line.data["skew"] == "-7200.02s"
     out = prometheus(answer) + "\n"
-    assert len(monitors.metrics(out)) == 7 + 2 * len(names)
-    for found in monitors.labels(out):
+    assert len(plugin_answers.metrics(out)) == 7 + 2 * len(names)
+    for found in plugin_answers.labels(out):
         assert (found["stream"], found["subject"]) == (text, text)
         assert found.get("consumer", names[0] if names else None) in (names or [None])
     assert json.loads(json.dumps(data(answer)))["newest"]["source"] == TRIGGER.source
@@ -84,6 +84,6 @@ def test_numbers_have_no_exponent():
     old = TRIGGER._replace(stored_at=datetime(1971, 1, 1, tzinfo=UTC))
     found = result("c")._replace(newest=(SLOT, old), skew=timedelta(microseconds=1))
     answer = Answer(Level.OK, found.findings, "s", "t", found)
-    assert monitors.line(nagios(answer) + "\n").data["age"] == "1763921055.0s"
+    assert plugin_answers.line(nagios(answer) + "\n").data["age"] == "1763921055.0s"
     assert "e-" not in prometheus(answer)
-    assert monitors.metrics(prometheus(answer) + "\n")["clock_skew_seconds"] == pytest.approx(1e-6)
+    assert plugin_answers.metrics(prometheus(answer) + "\n")["clock_skew_seconds"] == pytest.approx(1e-6)
