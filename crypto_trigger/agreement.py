@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from crypto_trigger import values
 
@@ -12,11 +12,8 @@ if TYPE_CHECKING:
     from crypto_trigger.setting import Source
 
 
-class Problem(NamedTuple):
-    """What is wrong with the value of one setting."""
-
-    attribute: str
-    what: str
+# The attribute of a setting, and what is wrong with its value.
+Problem = tuple[str, str]
 
 
 def check(known: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[Problem]:
@@ -27,16 +24,17 @@ def check(known: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[P
     """
     for short, long in (("give_up_after", "every"), ("early", "every")):
         if None not in (known[short], known[long]) and known[short] >= known[long]:
-            yield Problem(short, f"must be shorter than {_named(sources[long])}")
+            yield short, f"must be shorter than {_named(sources[long])}"
     base, most = known["backoff_base"], known["backoff_max"]
     if None not in (base, most) and base > most:
-        yield Problem("backoff_base", f"must not be longer than {_named(sources['backoff_max'])}")
+        yield "backoff_base", f"must not be longer than {_named(sources['backoff_max'])}"
     yield from _check_delivery(known)
     # The password may come from its own variable or from a file.
     password = "password_file" if sources["password_file"].raw is not None else "password"
-    for one, needed in (("cert", "key"), ("key", "cert"), (password, "user")):
+    needs = (("cert", "key"), ("key", "cert"), (password, "user"), ("ping_fail_url", "ping_url"))
+    for one, needed in needs:
         if known[one] is not None and sources[needed].raw is None:
-            yield Problem(one, f"needs {sources[needed].setting.variable} beside it")
+            yield one, f"needs {sources[needed].setting.variable} beside it"
 
 
 def _named(source: Source) -> str:
@@ -60,7 +58,7 @@ def _check_delivery(known: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _check_subscriber(known: Mapping[str, Any]) -> Iterator[Problem]:
     if known["require_subscriber"]:
-        yield Problem(
+        yield (
             "require_subscriber",
             f"needs CRYPTO_TRIGGER_DELIVERY=core; {known['delivery']} stores the trigger for later subscribers",
         )
@@ -76,4 +74,4 @@ def _check_streaming_names(known: Mapping[str, Any]) -> Iterator[Problem]:
             try:
                 parse(known[attribute])
             except ValueError as error:
-                yield Problem(attribute, str(error))
+                yield attribute, str(error)

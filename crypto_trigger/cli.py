@@ -3,12 +3,10 @@
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run. So annotations with classes that not every command loads are quoted one by one.
 
-import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,7 +73,7 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
-    run = _run_of(sys.argv[1:] if argv is None else argv)
+    run = _run_of(sys.argv[1:] if argv is None else argv, is_process=argv is None)
     stdout, stderr = StringIO(), StringIO()
     try:
         # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
@@ -83,10 +81,11 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             with redirect_stdout(stdout), redirect_stderr(stderr):
                 program(argv, prog_name="crypto-trigger", obj=run)
         finally:
-            run.output.pass_on(stdout.getvalue(), stderr.getvalue())
+            run.output.pass_on(stdout.getvalue(), "")
     except SystemExit as end:
-        if end.code == Status.USAGE:
-            return run.refuse(Usage(_problem(end)), _report_file(sys.argv[1:] if argv is None else argv))
+        if problem := _problem(end):
+            return run.refuse(Usage(problem), stderr.getvalue())
+        run.output.pass_on("", stderr.getvalue())
         return (end.code or run.status) if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
@@ -95,29 +94,21 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     return run.status
 
 
-def _run_of(argv: "Sequence[str]") -> Run:
+def _run_of(argv: "Sequence[str]", *, is_process: bool) -> Run:
     """Return the run for a command line. A `check` ends in its own way, also if its command line is wrong."""
     if next((word for word in argv if not word.startswith("-")), "") == "check":
         from crypto_trigger.plugin import CheckRun
 
         return CheckRun(argv)
-    return Run()
+    return Run(argv, is_process=is_process)
 
 
 def _problem(end: SystemExit) -> str:
-    """Return what the parser found wrong. It raises SystemExit while it handles an error of its own."""
-    said = getattr(end.__context__, "format_message", None)
-    return str(said()) if said else "the command line is wrong"
-
-
-def _report_file(argv: "Sequence[str]") -> str | None:
-    """Return the report file named by a wrong command line or, for `publish`, by the environment; else None."""
-    named = os.environ.get("CRYPTO_TRIGGER_REPORT_FILE", "") if "publish" in argv else ""
-    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
-        option, equals, value = word.partition("=")
-        if option == "--report-file":
-            named = value if equals else after
-    return named or None
+    """Return what the parser found wrong, or an empty text. It raises SystemExit while it handles its own error."""
+    format_message = getattr(end.__context__, "format_message", None)
+    said = str(format_message()) if format_message else ""
+    # Where the command is missing, the message is the help.
+    return "the command is missing" if said.startswith("Usage: ") else said
 
 
 def _show_version(value: bool) -> None:
@@ -148,7 +139,7 @@ def publish(
 ) -> None:
     """Deliver this slot's trigger. With delivery jetstream it is stored once, however often this runs."""
     run: Run = context.obj
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True)
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True, monitored=not dry_run)
     settings = run.load(env_file, **flags)
     draft = run.draft_trigger(settings, force=force, offline=dry_run)
     if dry_run:
@@ -163,7 +154,7 @@ def publish(
     from crypto_trigger.retry import Limits, complete
 
     deliverer = publisher(settings)
-    limits = Limits.from_settings(settings, run.reading)
+    limits = Limits.from_settings(settings, run.reading, run.kept)
     receipt = complete(deliver(draft, deliverer, limits, output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
@@ -200,7 +191,7 @@ def setup(
     if done.status is Status.OK:
         output.answer(setup_line(done), setup_data(done))
         return
-    output.failure(f"{setup_line(done)}; {done.hint}")
+    output.failure(f"{setup_line(done)}; {done.hint}", setup_data(done))
     if as_json:
         output.answer("", setup_data(done))
     raise typer.Exit(done.status)
@@ -266,6 +257,34 @@ def history(
     held.require_memory()
     found = History.of(held.messages, held.first, held.now, back, cadence, held.subject, settings.stream)
     show_history(found, output, svg)
+
+
+@app.command(epilog="Example: crypto-trigger listen --count 1 --for 30s")
+def listen(
+    context: typer.Context,
+    env_file: options.EnvFile = None,
+    count: options.Count = None,
+    run_for: options.For = None,
+    since: options.MaybeSince = None,
+    as_json: options.JsonLines = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
+) -> None:
+    """Print each trigger as it arrives: what the API server would see."""
+    run: Run = context.obj
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, lines=True)
+    length = options.length("--for", run_for) if run_for is not None else None
+    back = options.length("--since", since) if since is not None else None
+    settings = run.load(env_file, **flags)
+    from crypto_trigger.brokers import source
+    from crypto_trigger.listener import Bounds, Listener, start_of_process
+    from crypto_trigger.retry import Limits, complete
+
+    started = start_of_process(run.started) if run.is_process else run.started
+    limits = Limits.from_settings(settings, run.reading)
+    triggers = source(settings, started, back)
+    complete(Listener(triggers, settings.subject, Bounds(count, length, started), limits, output).run())
 
 
 @app.command(epilog="Example: crypto-trigger config --env-file /etc/crypto-trigger.env")

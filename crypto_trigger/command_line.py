@@ -24,7 +24,7 @@ def command_line(settings: Settings, command: str, *options: str) -> str:
         flags += ["--env-file", settings.env_file]
     for source in settings.sources:
         setting = source.setting
-        if source.layer is Layer.FLAG and command in (setting.commands or (command,)):
+        if source.layer == Layer.FLAG and command in (setting.commands or (command,)):
             flags += [setting.flag or "", *(() if setting.is_switch else (_value(settings, source),))]
     return " ".join(["crypto-trigger", command, *map(quote, [*flags, *options])])
 

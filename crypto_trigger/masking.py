@@ -10,9 +10,12 @@ _LONGEST_PATH = 1024
 # Patterns are compiled where they are used, because a successful run needs none of them.
 _ADDRESS = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.%]*\]|[\w.${}-]+)?(?::[0-9]{1,5})?/?\s*"
 _SCHEME_AND_HOST = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.%]*\]|[\w.${}-]+)?:?"
-_NKEY_SEED = r"S[A-Z][A-Z2-7]{56}"
-# A PEM key, an nkey seed, the body of a PEM key alone (it begins with a DER sequence), or a JWT.
-_KEYS = rf"-----|PRIVATE KEY|{_NKEY_SEED}|(?<![A-Za-z0-9+/])M[A-P][A-Za-z0-9+/\s]{{38}}|eyJ[A-Za-z0-9_-]{{8}}"
+_NKEY_SEED = r"(?i:S[A-Z][A-Z2-7]{56})"
+# A body of a PEM key alone begins with a DER sequence; in base64 or, for a short key, in base64url. Another line of
+# such a body has 64 characters.
+_PEM_BODY = r"(?<![A-Za-z0-9+/])M[A-P][A-Za-z0-9+/\s]{38}|MC4CAQAwBQYDK2V|\A\s*[A-Za-z0-9+/]{63}[A-Za-z0-9+/=]\s*\Z"
+# A PEM key, an nkey seed, a part of a PEM key, or a JWT.
+_KEYS = rf"-----|PRIVATE KEY|{_NKEY_SEED}|{_PEM_BODY}|eyJ[A-Za-z0-9_-]{{8}}"
 
 
 def escaped(text: str) -> str:

@@ -59,6 +59,11 @@ Update = Annotated[
     bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
 ]
 SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
+Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
+For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=_OUTPUT)
+]
 MissedWarn = Annotated[int, typer.Option(min=1, metavar="N", help="WARNING from so many missed slots.")]
 MissedCritical = Annotated[int, typer.Option(min=1, metavar="N", help="CRITICAL from so many missed slots.")]
 Consumer = Annotated[
@@ -101,6 +106,17 @@ Port = Annotated[
 ]
 
 
+def length(option: str, raw: str) -> "timedelta":
+    """Return the duration that an option gives. Raises BadParameter (status 2)."""
+    from crypto_trigger.masking import shown
+    from crypto_trigger.values import duration
+
+    try:
+        return duration(raw)
+    except ValueError as error:
+        raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
+
+
 def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[timedelta, Cadence]":
     """Return how far back to look, and how often triggers are due. Raises BadParameter (status 2)."""
     from crypto_trigger import values
@@ -131,7 +147,7 @@ class Command(typer.core.TyperCommand):
         """Write a section for each group of options; options without a group come last."""
         from crypto_trigger.setting import Group
 
-        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group}
+        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group.ALL}
         for option in self.get_params(ctx):
             if record := option.get_help_record(ctx):
                 sections.setdefault(getattr(option, "rich_help_panel", None) or "Other", []).append(record)

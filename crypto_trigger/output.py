@@ -12,11 +12,12 @@ import time
 from contextlib import suppress
 from enum import StrEnum
 from io import TextIOBase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from crypto_trigger.masking import MASK, escaped
 from crypto_trigger.render import report_data, report_line
 from crypto_trigger.streams import LEAST, Writer
+from crypto_trigger.values import now, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from crypto_trigger.picture import Line
     from crypto_trigger.report import Report
     from crypto_trigger.retry import Wait
+    from crypto_trigger.values import LogFormat
 
 # The styles of a picture, in rich's words. The colors are the terminal's own, which suit its background.
 _STYLES = {
@@ -54,12 +56,17 @@ _SVG_COLORS: tuple[Any, ...] = (
 _SHORTEST_SECRET = 6
 # How long optional output waits for a reader, in seconds. The event loop is blocked for that time.
 _OPTIONAL_SECONDS = 0.25
+# How long one of many lines waits for a reader before the event loop goes on, in seconds.
+_LINE_SECONDS = 0.05
 # How long the answer waits for a reader while the deadline is not known, in seconds.
 _SECONDS_WITHOUT_DEADLINE = 1.0
 
 
 class Output:
     """Prints the output of a command: the answer to stdout, the rest to stderr, in the form that was asked for.
+
+    `log_format` is the form of stderr: with `json` each line there is an object with `time`, `level`, `event` and
+    `message`.
 
     A closed or full stdout does not change the exit status, which is about the trigger. Slow readers do not block the
     run: the answer and the reason for a failure wait until `deadline` (a time of `time.monotonic()`, or None if it is
@@ -70,7 +77,12 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.verbose = verbose
+        # The answer is many lines: a failure is told on stderr alone.
+        self.lines = False
         self.deadline: float | None = None
+        self.log_format: LogFormat = "text"
+        self._logged = False
+        self._traceback: str | None = None
         self._stdout = Writer(sys.stdout)
         self._stderr = Writer(sys.stderr)
         self._secrets: tuple[str, ...] = ()
@@ -145,27 +157,71 @@ class Output:
         """Print the result of a run: the reason for a failure on stderr, the answer on stdout."""
         for warning in report.warnings or ():
             self.warn(warning)
-        if report.error:
+        if report.error and self.log_format == "text":
             self.failure(report_line(report))
-        if self.as_json or not report.error:
+        if (self.as_json and not self.lines) or not report.error:
             self.answer(report_line(report), report_data(report))
 
-    def show(self, text: str) -> None:
-        """Print one of many lines on stdout; it is dropped if nobody reads."""
-        self._write_optional(self._stdout, self._clean_lines(text))
+    def end(self, report: Report) -> None:
+        """Log the end of a run as the last object on stderr, unless it is a success and nothing else was logged.
 
-    def failure(self, message: str) -> None:
-        """Print why the run failed, on stderr; several lines only for several problems."""
-        self._write_required(self._stderr, self._clean_lines(message, "crypto-trigger: "))
+        The text format has no such line: there the reason for a failure is said at once.
+        """
+        if self.log_format == "json" and (report.error or self.verbose or self._logged):
+            self.failure(report_line(report), report_data(report))
+
+    def line(self, text: str, data: Mapping[str, Any]) -> None:
+        """Print one line of an answer of many lines: `text`, or `data` as one JSON object.
+
+        It may still be waiting for its reader when this returns: see `is_unread`. A stdout that cannot be written to is
+        abandoned.
+        """
+        if self.quiet:
+            return
+        self._stop_spinner()
+        line = self._json(data, self._stdout) if self.as_json else self._clean(text)
+        try:
+            self._stdout.write(line + "\n", _LINE_SECONDS)
+        except TimeoutError:
+            pass
+        except (OSError, ValueError) as error:
+            self._abandon(self._stdout, error)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the last line still waits for its reader."""
+        return self._stdout.is_busy
+
+    @property
+    def has_no_reader(self) -> bool:
+        """Whether the reader of stdout is gone, so that the next line would fail."""
+        return self._stdout.is_closed
+
+    def note(self, message: str) -> None:
+        """Print on stderr what somebody who watches wants to know: on a terminal, or with `--verbose`."""
+        if self.verbose or (self._stderr.is_terminal and not self.quiet and self.log_format == "text"):
+            self._write_optional(self._stderr, self._log("info", "detail", message))
+
+    def failure(self, message: str, data: Mapping[str, Any] | None = None) -> None:
+        """Print on stderr why the run failed; several lines only for several problems.
+
+        `data` is the result as a JSON object, with its `outcome`, for the JSON format.
+        """
+        data = dict(data or {})
+        level = "info" if data.get("status") == 0 else "error"
+        event = str(data.get("outcome", "failed"))
+        if self._traceback:
+            data["traceback"] = self._traceback
+        self._write_required(self._stderr, self._log(level, event, message, data=data))
 
     def warn(self, message: str) -> None:
         """Print a warning, on stderr."""
-        self._write_optional(self._stderr, self._clean_lines(f"crypto-trigger: warning: {message}"))
+        self._write_optional(self._stderr, self._log("warning", "warning", message, "warning: "))
 
     def detail(self, message: str) -> None:
         """Print a detail on stderr, with `--verbose` only."""
         if self.verbose:
-            self._write_optional(self._stderr, self._clean_lines(f"crypto-trigger: {message}"))
+            self._write_optional(self._stderr, self._log("info", "detail", message))
 
     def waiting(self, wait: Wait) -> None:
         """Show why a run waits: as a line with `--verbose`, as a spinner on a terminal, else not at all."""
@@ -174,15 +230,19 @@ class Output:
             f"next in {wait.wait:.1f}s, giving up in {wait.left:.0f}s"
         )
         if self.verbose:
-            self.detail(text)
-        elif self._stderr.is_terminal and not self.quiet:
+            self._write_optional(self._stderr, self._log("warning", "attempt_failed", text))
+        elif self._stderr.is_terminal and not self.quiet and self.log_format == "text":
             self._spin(self._clean(text))
 
     def traceback(self, error: BaseException) -> None:
-        """Print the traceback of a bug, on stderr."""
+        """Print the traceback of a bug on stderr; in the JSON format it is a key of the last object."""
         import traceback
 
-        self._write_required(self._stderr, self._mask("".join(traceback.format_exception(error)).rstrip("\n")))
+        text = "".join(traceback.format_exception(error)).rstrip("\n")
+        if self.log_format == "json":
+            self._traceback = text
+        else:
+            self._write_required(self._stderr, self._mask(text))
 
     def pass_on(self, stdout: str, stderr: str) -> None:
         """Print what the parser of the command line has written: its help, or its error message."""
@@ -230,9 +290,12 @@ class Output:
         try:
             writer.write(text + "\n", self.seconds_left)
         except (OSError, ValueError) as error:
-            writer.abandon()
-            if writer is self._stdout and not isinstance(error, BrokenPipeError):
-                self.warn(f"the answer could not be written to stdout: {error}")
+            self._abandon(writer, error)
+
+    def _abandon(self, writer: Writer, error: Exception) -> None:
+        writer.abandon()
+        if writer is self._stdout and not isinstance(error, BrokenPipeError):
+            self.warn(f"the answer could not be written to stdout: {error}")
 
     def _write_optional(self, writer: Writer, text: str) -> None:
         """Write optional output; it is dropped if nobody reads it."""
@@ -243,6 +306,20 @@ class Output:
             pass
         except (OSError, ValueError):
             writer.abandon()
+
+    def _log(
+        self, level: str, event: str, message: str, before: str = "", data: Mapping[str, Any] | None = None
+    ) -> str:
+        """Return a message for stderr in the form that was asked for; `before` precedes it in the text format."""
+        self._logged = True
+        match self.log_format:
+            case "text":
+                return self._clean_lines(message, f"crypto-trigger: {before}")
+            case "json":
+                head = {"time": rfc3339(now()), "level": level, "event": event, "message": message}
+                return self._json(head | dict(data or {}), self._stderr)
+            case _:
+                assert_never(self.log_format)
 
     def _clean_lines(self, text: str, before: str = "") -> str:
         return "\n".join(before + self._clean(part) for part in text.split("\n"))

@@ -105,7 +105,7 @@ class CheckRun(Run):
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
-        super().__init__()
+        super().__init__(argv)
         self._format, self._output_file = _wanted(argv)
         self._names: tuple[str, str] = ("", "")
 
@@ -166,8 +166,9 @@ class CheckRun(Run):
         level = _level(error)
         return self._say(Answer(level, (Finding(level, text),), *self._names, failure=failure))
 
-    def refuse(self, error: TriggerError, report_file: str | None) -> int:  # noqa: ARG002 - a check writes none
-        """Answer a wrong command line; the parser has printed the error on stderr."""
+    def refuse(self, error: TriggerError, said: str) -> int:
+        """Answer a wrong command line. `said` is the parser's message about it."""
+        self.output.pass_on("", said)
         return self.fail(error)
 
     def _say(self, answer: Answer) -> int:

@@ -4,14 +4,14 @@
 # every run.
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, Self, assert_never
 
 from crypto_trigger import __version__
 from crypto_trigger.errors import Outcome, Status, TriggerError
 from crypto_trigger.settings import Settings
 from crypto_trigger.trigger import Receipt, Trigger
-from crypto_trigger.values import Delivery
+from crypto_trigger.values import Delivery, now
 
 
 class Failure(NamedTuple):
@@ -65,7 +65,7 @@ class Report(NamedTuple):
     @classmethod
     def now(cls, outcome: Outcome, status: int, elapsed: float) -> Self:
         """Return the report of a run that ends now, `elapsed` seconds after it began."""
-        return cls(outcome, int(status), datetime.now(UTC), __version__, round(elapsed * 1000))
+        return cls(outcome, int(status), now(), __version__, round(elapsed * 1000))
 
     def with_settings(self, settings: Settings) -> Self:
         """Return the report with what the settings say: where the run delivers to, and its client ID."""

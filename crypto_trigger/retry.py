@@ -5,13 +5,12 @@ The last error alone does not decide: if the first attempt was sent and not ackn
 no server, the work may still have been done. Only a later success changes that.
 """
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from crypto_trigger import signals
 from crypto_trigger.errors import BrokerError, Fact, Interrupted, NoAck, Unavailable
@@ -30,19 +29,23 @@ _TOO_LATE = 0.1
 _DESCRIPTORS = 6
 
 
-class Limits(NamedTuple):
+class Limits:
     """The time limits of a run, in seconds: the deadline, the bounds of the backoff, and the time already spent."""
 
-    give_up_after: float
-    backoff_base: float
-    backoff_max: float
-    spent: float = 0.0
+    def __init__(self, give_up_after: float, backoff_base: float, backoff_max: float, spent: float = 0.0) -> None:
+        self.give_up_after: Final = give_up_after
+        self.backoff_base: Final = backoff_base
+        self.backoff_max: Final = backoff_max
+        self.spent: Final = spent
 
     @classmethod
-    def from_settings(cls, settings: "Settings", spent: float = 0.0) -> Self:
-        """Return the limits from the settings, `spent` seconds after the deadline began to count."""
+    def from_settings(cls, settings: Settings, spent: float = 0.0, kept: float = 0.0) -> Self:
+        """Return the limits from the settings, `spent` seconds after the deadline began to count.
+
+        The attempts end `kept` seconds before the deadline of the whole run.
+        """
         return cls(
-            settings.give_up_after.total_seconds(),
+            settings.give_up_after.total_seconds() - kept,
             settings.backoff_base.total_seconds(),
             settings.backoff_max.total_seconds(),
             spent,
@@ -54,13 +57,14 @@ class Limits(NamedTuple):
         return max(0.0, self.give_up_after - self.spent)
 
 
-class Wait(NamedTuple):
+class Wait:
     """Why and how long a run waits between two attempts. Times are in seconds."""
 
-    attempt: int
-    cause: BrokerError
-    wait: float
-    left: float
+    def __init__(self, attempt: int, cause: BrokerError, wait: float, left: float) -> None:
+        self.attempt: Final = attempt
+        self.cause: Final = cause
+        self.wait: Final = wait
+        self.left: Final = left
 
 
 class Attempt:
@@ -71,7 +75,7 @@ class Attempt:
     has found so far: both are reported if the time ends before the attempt does.
     """
 
-    def __init__(self, number: int, left: "Callable[[], float]") -> None:
+    def __init__(self, number: int, left: Callable[[], float]) -> None:
         """Take the number, and a function that returns the time left until the deadline, in seconds."""
         self.number = number
         self.left = left
@@ -144,7 +148,7 @@ class Retry:
     One object is for one `run`.
     """
 
-    def __init__(self, limits: Limits, on_wait: "Callable[[Wait], None]" = lambda _: None) -> None:
+    def __init__(self, limits: Limits, on_wait: Callable[[Wait], None] = lambda _: None) -> None:
         self._limits = limits
         self._on_wait = on_wait
         self._attempt = Attempt(0, self._left)
@@ -152,13 +156,30 @@ class Retry:
         self._last: BrokerError | None = None
         self._unknown: BrokerError | None = None
         self._timeout: asyncio.Timeout | None = None
+        # When the deadline was lifted, by the loop's clock; 0 while it counts.
+        self._lifted = 0.0
+
+    @property
+    def last(self) -> BrokerError | None:
+        """The error of the last attempt that ended, or what the present one has found so far."""
+        return self._last or self._attempt.failure
 
     @property
     def attempts(self) -> int:
         """The number of attempts that have begun."""
         return self._attempt.number
 
-    async def run(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
+    def lift(self) -> None:
+        """Lift the deadline for the rest of the present attempt. If that fails, the deadline counts anew from then on.
+
+        For work that has reached what the deadline is for, and goes on for as long as it takes.
+        """
+        if self._timeout and not self._signum and not self._timeout.expired():
+            self._lifted = asyncio.get_running_loop().time()
+            self._timeout.reschedule(None)
+            self._last = self._unknown = None
+
+    async def run(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Return what the first successful attempt returns. Raises GaveUp; other errors are raised unchanged."""
         with signals.routed(asyncio.get_running_loop(), self._interrupt):
             try:
@@ -167,17 +188,18 @@ class Retry:
             except (TimeoutError, BrokerError) as error:
                 if self._attempt.sent and not self._unknown:
                     self._unknown = NoAck("it was sent and nobody acknowledged it in time", fact=Fact.NOT_ACKNOWLEDGED)
-                last = self._last or self._attempt.failure
-                end = GaveUp(self._attempt, last, self._unknown, self._signum, self._limits.give_up_after)
+                end = GaveUp(self._attempt, self.last, self._unknown, self._signum, self._limits.give_up_after)
                 raise end from error
 
-    async def _try(self, work: "Callable[[Attempt], Awaitable[T]]") -> T:
+    async def _try(self, work: Callable[[Attempt], Awaitable[T]]) -> T:
         waits: Iterator[float] | None = None
         while True:
             self._attempt = Attempt(self.attempts + 1, self._left)
             try:
                 return await work(self._attempt)
             except BrokerError as error:
+                if self._lifted and self._count_anew():
+                    waits = None
                 if not (error.cut_short and self._last):
                     self._last = error
                 if error.perhaps:
@@ -192,7 +214,17 @@ class Retry:
                 self._on_wait(Wait(self.attempts, error, wait, self._left()))
             await asyncio.sleep(wait)
 
+    def _count_anew(self) -> bool:
+        """Let the deadline count from now on. Tell whether the attempt lasted so long that the next waits are short."""
+        now = asyncio.get_running_loop().time()
+        lasted, self._lifted = now - self._lifted, 0.0
+        if self._timeout and not self._signum:
+            self._timeout.reschedule(now + self._limits.give_up_after)
+        return lasted > self._limits.backoff_max
+
     def _left(self) -> float:
+        if self._lifted:
+            return float("inf")
         when = self._timeout.when() if self._timeout else None
         return max(0.0, (when or 0.0) - asyncio.get_running_loop().time())
 
@@ -204,7 +236,7 @@ class Retry:
             self._timeout.reschedule(asyncio.get_running_loop().time() + min(grace, self._left()))
 
 
-def complete(work: "Coroutine[Any, Any, T]") -> T:
+def complete(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine in a new event loop and return its result.
 
     Raises what it raises, and Unavailable if the process has too few file descriptors left.
@@ -223,7 +255,7 @@ def complete(work: "Coroutine[Any, Any, T]") -> T:
     return asyncio.run(work)
 
 
-def _waits(limits: Limits) -> "Iterator[float]":
+def _waits(limits: Limits) -> Iterator[float]:
     """Yield the waits between attempts, in seconds: exponential, with full jitter.
 
     This uses backoff's generators, not its decorator, which measures time by the wall clock and only between attempts.

@@ -4,44 +4,71 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from crypto_trigger import signals
 from crypto_trigger.errors import ConfigError, Outcome, Status, TriggerError
 from crypto_trigger.output import Output
+from crypto_trigger.streams import LEAST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from crypto_trigger.draft import Draft
     from crypto_trigger.report import Report
     from crypto_trigger.settings import Settings
     from crypto_trigger.trigger import Receipt
 
+# How long to look, in seconds, for where to report a run to that ended before it had read its settings.
+_SEARCH_SECONDS = 0.5
+# The longest part of the deadline that is kept for a ping, in seconds; it is at most a tenth of the deadline.
+_LONGEST_KEPT, _KEPT_PART = 5.0, 0.1
+
 
 class Run:
     """One run of one command: what is known so far, so that its end can be reported in full, however it ends.
 
-    `reading` is the time it took to read the settings, in seconds. The deadline includes it. `status` is the exit
-    status of a run that ends without an error.
+    `reading` is the time it took to read the settings, in seconds. The deadline includes it. `kept` is the last part of
+    the deadline, in seconds: it is kept for the ping, so that a run that failed can still tell. `is_process` tells that
+    the process was started for this run. `status` is the exit status of a run that ends without an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
+        """Take the command line, which says where to report to if it turns out to be wrong."""
         self.started = time.monotonic()
+        self.is_process = is_process
         self.status = int(Status.OK)
         self.output = Output()
         self.settings: Settings | None = None
         self.draft: Draft | None = None
         self.reading = 0.0
-        self.report_file: str | None = None
-        self._reports = False
+        self.kept = 0.0
+        self._argv = argv
+        # What is known of the settings; a setting whose value is wrong is missing. None before they are read.
+        self._known: Mapping[str, Any] | None = None
+        self._reports = "publish" in argv
+        self._monitored = self._reports and not {"--dry-run", "--rehearse"} & set(argv)
+        self._deadline: float | None = None
 
     def begin(
-        self, *, as_json: bool = False, quiet: bool = False, verbose: bool = False, reports: bool = False
+        self,
+        *,
+        as_json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        reports: bool = False,
+        monitored: bool = False,
+        lines: bool = False,
     ) -> Output:
-        """Set the form of the output, and whether this command writes a report file. Return the output."""
+        """Set the form of the output. Return the output.
+
+        `reports` tells whether this command writes a report file; `monitored` whether it writes metrics and pings;
+        `lines` that the answer is many lines, each of which is one JSON object with `as_json`.
+        """
         self.output.as_json, self.output.quiet, self.output.verbose = as_json, quiet, verbose
-        self._reports = reports
+        self.output.lines = lines
+        self._reports, self._monitored = reports, monitored
         return self.output
 
     def load(self, env_file: str | None, **flags: str | None) -> Settings:
@@ -53,10 +80,11 @@ class Run:
             settings = load(flags, env_file, os.environ, began)
         except ConfigError as error:
             self._take(error.known)
+            self._hide(error.known)
             raise
         self.settings = settings
         self.reading = time.monotonic() - began
-        self._take(settings._asdict())
+        self._take(vars(settings))
         self.output.keep_secret(settings.secrets)
         for warning in settings.warnings:
             self.output.warn(warning)
@@ -65,11 +93,13 @@ class Run:
     def draft_trigger(self, settings: Settings, *, force: bool, offline: bool) -> Draft:
         """Return the draft of this run's trigger. Raises ConfigError as `Draft` does."""
         import socket
-        from datetime import UTC, datetime
 
         from crypto_trigger.draft import Draft
+        from crypto_trigger.values import LATEST, now
 
-        self.draft = Draft(settings, datetime.now(UTC), socket.gethostname(), force=force, offline=offline)
+        if (clock := now()) == LATEST:
+            raise ConfigError("the clock of this host is beyond the year 2262, where Python cannot count; set it")
+        self.draft = Draft(settings, clock, socket.gethostname(), force=force, offline=offline)
         return self.draft
 
     def succeed(self, receipt: Receipt) -> None:
@@ -86,28 +116,71 @@ class Run:
         signals.settle()
         from crypto_trigger.report import verdict
 
+        self._search()
         outcome, status = verdict(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
         self._show(self._report(outcome, status).with_error(error))
         return status
 
-    def refuse(self, error: TriggerError, report_file: str | None) -> int:
-        """Write the report file for a wrong command line, and return the exit status.
+    def refuse(self, error: TriggerError, said: str) -> int:
+        """Report a wrong command line and return the exit status. `said` is the parser's message about it.
 
-        The parser has printed the error on stderr.
+        Nothing is printed on stdout.
         """
-        if report_file:
-            from crypto_trigger.report import verdict
+        signals.settle()
+        from crypto_trigger.report import verdict
 
-            self._write(self._report(*verdict(error)).with_error(error), report_file)
+        self._search()
+        report = self._report(*verdict(error)).with_error(error)
+        if self.output.log_format == "text":
+            self.output.pass_on("", said)
+        self._tell(report)
         return error.exit_status
 
     def _take(self, known: Mapping[str, Any]) -> None:
-        """Take the report file and the deadline from the settings, as far as they are known."""
-        self.report_file = known.get("report_file") if self._reports else None
+        """Take from the settings, as far as they are known, what the output and the deadline need."""
+        self._known = known
+        self.output.log_format = known.get("log_format") or "text"
         if give_up_after := known.get("give_up_after"):
-            self.output.deadline = self.started + give_up_after.total_seconds()
+            seconds = give_up_after.total_seconds()
+            self._deadline = self.started + seconds
+            if self._pings():
+                self.kept = min(_LONGEST_KEPT, seconds * _KEPT_PART)
+            self.output.deadline = self._deadline - self.kept
+
+    def _hide(self, known: Mapping[str, Any]) -> None:
+        """Keep the secrets among the settings out of all output, where not all settings are known."""
+        from crypto_trigger.table import SETTINGS
+        from crypto_trigger.web_address import secret_parts
+
+        secrets = [str(known[row.attribute]) for row in SETTINGS if row.secret and known.get(row.attribute)]
+        urls = [known[name] for name in ("ping_url", "ping_fail_url") if known.get(name)]
+        self.output.keep_secret([*secrets, *(part for url in urls for part in secret_parts(url))])
+
+    def _pings(self) -> bool:
+        """Tell whether a monitor is to be pinged at the end."""
+        known = self._known or {}
+        return self._monitored and bool(known.get("ping_url") or known.get("ping_fail_url"))
+
+    def _search(self) -> None:
+        """Find out where to report to, if the run ended before it had read its settings."""
+        if self._known is not None:
+            return
+        from crypto_trigger.settings import load
+        from crypto_trigger.table import SETTINGS
+
+        flags = {row.attribute: _value_of(self._argv, row.flag) for row in SETTINGS if row.flag and not row.is_switch}
+        # A report file that the command line names is written, even if it is not clear for which command.
+        self._reports = self._reports or flags["report_file"] is not None
+        try:
+            known = vars(load(flags, _value_of(self._argv, "--env-file"), os.environ, seconds=_SEARCH_SECONDS))
+        except ConfigError as error:
+            known = dict(error.known)
+        except Exception:  # noqa: BLE001 - perhaps what ended the run; that is reported
+            known = {}
+        self._take(known)
+        self._hide(known)
 
     def _report(self, outcome: Outcome, status: int) -> Report:
         """Return the report of a run that ends now."""
@@ -121,15 +194,66 @@ class Run:
         return report
 
     def _show(self, report: Report) -> None:
-        """Show the report in each of its views. A new view is one more call here."""
+        """Print the result, then tell others."""
         for detail in self.draft.details if self.draft else ():
             self.output.detail(detail)
         self.output.report(report)
-        if self.report_file:
-            self._write(report, self.report_file)
+        self._tell(report)
 
-    def _write(self, report: Report, path: str) -> None:
-        from crypto_trigger.notify import write_report
+    def _tell(self, report: Report) -> None:
+        """Show the report in its other views: the files, the ping, the log. A new view is one more call here.
+
+        A view that fails is one warning. It changes neither the report nor the status.
+        """
+        known = self._known or {}
+        if self._reports and known.get("report_file"):
+            self._view(lambda: self._write_report(known["report_file"], report))
+        if self._monitored and known.get("metrics_file"):
+            self._view(lambda: self._write_metrics(known, report))
+        if self._pings():
+            self._view(lambda: self._ping(known, report))
+        self.output.deadline = self._deadline
+        self.output.end(report)
+
+    def _view(self, show: Callable[[], None]) -> None:
+        try:
+            show()
+        except Exception as error:  # noqa: BLE001 - the trigger is what the status is about
+            self.output.warn(f"the result could not be passed on: a bug in crypto-trigger ({type(error).__name__})")
+
+    def _write_report(self, path: str, report: Report) -> None:
+        from crypto_trigger.report_file import write_report
 
         if problem := write_report(path, self.output.json(report), self.output.seconds_left):
             self.output.warn(problem)
+
+    def _write_metrics(self, known: Mapping[str, Any], report: Report) -> None:
+        from crypto_trigger.metrics_file import write_metrics
+
+        if problem := write_metrics(known["metrics_file"], report, known):
+            self.output.warn(problem)
+
+    def _ping(self, known: Mapping[str, Any], report: Report) -> None:
+        from crypto_trigger.pings import ping_of, send
+
+        ping = ping_of(known, report, self.output.json(report))
+        if ping is None:
+            return
+        # At least what was kept for it: the time of the attempts does not include the loading of their code.
+        left = max(LEAST, self.kept, (self._deadline or 0.0) - time.monotonic()) if self._deadline else _LONGEST_KEPT
+        # After a signal, the process may soon be killed.
+        pinged = send(ping, min(left, self.kept) if signals.came() else left)
+        if pinged.ok:
+            self.output.detail(pinged.said)
+        else:
+            self.output.warn(pinged.said)
+
+
+def _value_of(argv: Sequence[str], name: str) -> str | None:
+    """Return the value of an option of a command line that may be wrong, or None."""
+    found = None
+    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
+        option, equals, value = word.partition("=")
+        if option == name:
+            found = value if equals else after
+    return found or None

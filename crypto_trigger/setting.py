@@ -1,19 +1,22 @@
 """One setting: its row in the table, and the source of its value."""
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
-from collections.abc import Callable
-from enum import IntEnum, StrEnum
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from crypto_trigger import values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
 
-class Layer(IntEnum):
-    """Where a value can come from; the layer with the lower number takes precedence."""
+class Layer:
+    """Where a value can come from; the layer with the lower number takes precedence.
+
+    Plain numbers, and `Group` plain texts: every run would spend more on defining an enumeration than on using it.
+    """
 
     FLAG = 0
     ENVIRONMENT = 1
@@ -22,37 +25,59 @@ class Layer(IntEnum):
     DEFAULT = 4
 
 
-class Group(StrEnum):
+class Group:
     """The groups of settings: headings in the help of a command."""
 
     CONNECTION = "Connection"
     MESSAGE = "Message"
     TIME = "Time"
     OUTPUT = "Output"
+    ALL = (CONNECTION, MESSAGE, TIME, OUTPUT)
 
 
-class Setting(NamedTuple):
-    """One row of the table.
+class Setting:
+    """One row of the table, as a class attribute of `Settings`, whose name is its `attribute`.
 
     `parse` takes the text, or the content of the file that the text names if `reads` is true. `default_of` names the
     setting whose value is used if this one is not set. A setting with a `flag` is an option of each command that loads
     settings, or only of those in `commands`; `short` is the flag's short form. A `secret` text is never shown.
     """
 
-    attribute: str
-    group: Group
-    variable: str
-    parse: Callable[[str], object]
-    default: str | None
-    meaning: str
-    flag: str | None = None
-    short: str | None = None
-    metavar: str | None = None
-    commands: tuple[str, ...] = ()
-    context_key: str | None = None
-    secret: bool = False
-    reads: bool = False
-    default_of: str | None = None
+    attribute = ""
+
+    def __init__(
+        self,
+        group: str,
+        variable: str,
+        parse: Callable[[str], object],
+        default: str | None,
+        meaning: str,
+        flag: str | None = None,
+        *,
+        short: str | None = None,
+        metavar: str | None = None,
+        commands: tuple[str, ...] = (),
+        context_key: str | None = None,
+        secret: bool = False,
+        reads: bool = False,
+        default_of: str | None = None,
+    ) -> None:
+        self.group: Final = group
+        self.variable: Final = variable
+        self.parse: Final = parse
+        self.default: Final = default
+        self.meaning: Final = meaning
+        self.flag: Final = flag
+        self.short: Final = short
+        self.metavar: Final = metavar
+        self.commands: Final = commands
+        self.context_key: Final = context_key
+        self.secret: Final = secret
+        self.reads: Final = reads
+        self.default_of: Final = default_of
+
+    def __set_name__(self, _: type, name: str) -> None:
+        self.attribute = name
 
     @property
     def is_switch(self) -> bool:
@@ -62,7 +87,7 @@ class Setting(NamedTuple):
 
 @overload
 def row(
-    group: Group,
+    group: str,
     variable: str,
     parse: Callable[[str], T],
     default: str,
@@ -72,7 +97,7 @@ def row(
 ) -> T: ...
 @overload
 def row(
-    group: Group,
+    group: str,
     variable: str,
     parse: Callable[[str], T],
     default: None,
@@ -84,7 +109,7 @@ def row(
 ) -> T: ...
 @overload
 def row(
-    group: Group,
+    group: str,
     variable: str,
     parse: Callable[[str], T],
     default: None,
@@ -94,16 +119,21 @@ def row(
 ) -> T | None: ...
 def row(*columns: Any, **more: Any) -> Any:
     """Return a row, typed as its parser's value, so that the type checker compares the field's annotation with it."""
-    return Setting("", *columns, **more)
+    return Setting(*columns, **more)
 
 
-class Source(NamedTuple):
-    """Where the value of a setting was found: its text and its place. `raw` is None where nothing sets it."""
+class Source:
+    """Where the value of a setting was found: its text and its place. `raw` is None where nothing sets it.
 
-    setting: Setting
-    raw: str | None
-    layer: Layer
-    origin: str
+    `layer` is one of `Layer`. A text is `secret` if its setting is, or if it is one in this run.
+    """
+
+    def __init__(self, setting: Setting, raw: str | None, layer: int, origin: str, *, secret: bool = False) -> None:
+        self.setting: Final = setting
+        self.raw: Final = raw
+        self.layer: Final = layer
+        self.origin: Final = origin
+        self.secret: Final = secret or setting.secret
 
     def __repr__(self) -> str:
         return f"{self.setting.variable}='{self.shown}' from {self.origin}"
@@ -115,7 +145,7 @@ class Source(NamedTuple):
             return ""
         from crypto_trigger import masking
 
-        if self.setting.secret:
+        if self.secret:
             return masking.MASK
         if self.setting.parse is values.servers:
             return masking.shown(masking.mask_url(self.raw))

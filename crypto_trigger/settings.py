@@ -39,14 +39,15 @@ def load(
     env_file: str | None,
     environ: Mapping[str, str],
     began: float | None = None,
+    seconds: float | None = None,
 ) -> Settings:
     """Return the settings of a run, from flags (by attribute), the environment, the env file and a NATS context.
 
     `env_file` None means `.env` in the working directory, if there is one. `began` is when the run began, as a time of
-    `time.monotonic()`. Reading the files ends after 5 seconds, or at the deadline, which counts from `began`.
+    `time.monotonic()`. Reading the files ends after `seconds` (None: 5), or at the deadline, which counts from `began`.
     Raises ConfigError with one line for each value that is wrong.
     """
-    found = _Finder(flags, env_file, environ, time.monotonic() if began is None else began)
+    found = _Finder(flags, env_file, environ, time.monotonic() if began is None else began, seconds)
     for attribute in ("password", "token"):
         found.drop_weaker(f"{attribute}_file", attribute)
     parsed = {attribute: found.parse(source) for attribute, source in found.sources.items()}
@@ -54,14 +55,15 @@ def load(
         _merge_secret_file(parsed, found, attribute)
     if parsed["password"] is None:
         found.hide("user")
-    for problem in agreement.check(parsed, found.sources):
-        if problem.attribute not in found.broken:
-            found.wrong(found.sources[problem.attribute], problem.what)
+    for attribute, problem in agreement.check(parsed, found.sources):
+        if attribute not in found.broken:
+            found.wrong(found.sources[attribute], problem)
     if found.problems:
         known = {name: value for name, value in parsed.items() if name not in found.broken}
         raise ConfigError(*found.problems, known=known)
     parsed["servers"] = _encrypted(parsed)
-    return Settings(**parsed, sources=tuple(found.sources.values()), warnings=tuple(found.warnings), env_file=env_file)
+    sources, warnings = tuple(found.sources.values()), tuple(found.warnings)
+    return Settings({**parsed, "sources": sources, "warnings": warnings, "env_file": env_file})
 
 
 def explain(settings: Settings) -> Sequence[Mapping[str, str]]:
@@ -81,7 +83,12 @@ class _Finder:
     """Reads the layers once, collects their problems, and finds the source of each setting."""
 
     def __init__(
-        self, flags: Mapping[str, str | None], path: str | None, environ: Mapping[str, str], began: float
+        self,
+        flags: Mapping[str, str | None],
+        path: str | None,
+        environ: Mapping[str, str],
+        began: float,
+        seconds: float | None,
     ) -> None:
         self.problems: list[str] = []
         self.warnings: list[str] = []
@@ -91,7 +98,7 @@ class _Finder:
         self._file: Mapping[str, Entry] = {}
         self._context: Mapping[str, str] = {}
         self._context_origin = ""
-        self._until = time.monotonic() + _READ_SECONDS
+        self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
         self._bound_by_deadline(began)
         self._read_env_file(path, began)
         self._read_context(self._find(_BY_ATTRIBUTE["context"]))
@@ -99,7 +106,7 @@ class _Finder:
         for setting in SETTINGS:
             if setting.default_of and self.sources[setting.attribute].raw is None:
                 other = self.sources[setting.default_of]
-                self.sources[setting.attribute] = other._replace(setting=setting, origin=other.setting.variable)
+                self.sources[setting.attribute] = Source(setting, other.raw, other.layer, other.setting.variable)
         self._warn_of_unknown()
 
     def parse(self, source: Source) -> Any:  # noqa: ANN401 - each setting has a type of its own
@@ -126,14 +133,12 @@ class _Finder:
         """Ignore the file of a secret, without reading it, where the secret itself takes precedence."""
         file, text = self.sources[mounted], self.sources[direct]
         if file.raw is not None and text.raw is not None and text.layer < file.layer:
-            self.sources[mounted] = file._replace(
-                raw=None, layer=Layer.DEFAULT, origin=f"{text.setting.variable} comes first"
-            )
+            self.sources[mounted] = Source(file.setting, None, Layer.DEFAULT, f"{text.setting.variable} comes first")
 
     def hide(self, attribute: str) -> None:
         """Mark a value as secret. A user name needs it if there is no password: then it is a token."""
         source = self.sources[attribute]
-        self.sources[attribute] = source._replace(setting=source.setting._replace(secret=True))
+        self.sources[attribute] = Source(source.setting, source.raw, source.layer, source.origin, secret=True)
 
     def _find(self, setting: Setting) -> Source:
         flag = self._flags.get(setting.attribute)

@@ -25,6 +25,7 @@ _HEARD = (signal.SIGINT, signal.SIGTERM)
 _ignored_from_start: set[int] = set()
 _installed = False
 _came = 0  # the number of the first signal since `install`
+_count = 0  # how many signals came
 
 
 class Signalled(BaseException):
@@ -76,6 +77,11 @@ def came() -> bool:
     return bool(_came)
 
 
+def count() -> int:
+    """Return how many signals came so far, to tell a new one from those before."""
+    return _count
+
+
 def ignore() -> None:
     """Ignore signals from now on, while the interpreter exits.
 
@@ -105,8 +111,9 @@ def held() -> Iterator[None]:
 
 def _handle_with(handler: Callable[[int, FrameType | None], object]) -> None:
     def hear(signum: int, frame: FrameType | None) -> None:
-        global _came  # noqa: PLW0603 - as above
+        global _came, _count  # noqa: PLW0603 - as above
         _came = _came or signum
+        _count += 1
         handler(signum, frame)
 
     for signum in _HEARD:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from select import POLLOUT, poll
+from select import POLLERR, POLLHUP, POLLOUT, poll
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,15 @@ class Writer:
     def is_busy(self) -> bool:
         """Whether an earlier text still waits for a reader."""
         return self._sending is not None and self._sending.is_alive()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the other end is closed: no process has the reading end of the pipe, or the terminal is gone."""
+        if self.stream is None or self._descriptor is None:
+            return False
+        asked = poll()
+        asked.register(self._descriptor, 0)
+        return any(events & (POLLERR | POLLHUP) for _, events in asked.poll(0))
 
     def takes(self, text: str) -> bool:
         """Tell whether the stream's encoding can encode `text`."""

@@ -3,25 +3,35 @@
 To add a setting, add a field to `Settings`, with its row in place of a default value.
 """
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Self
 
 from crypto_trigger import files, values
-from crypto_trigger.setting import Group, Setting, Source, row
+from crypto_trigger.setting import Group, Setting, row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+    from pathlib import Path
+
+    from crypto_trigger.setting import Source
 
 
 def _pem_file(raw: str) -> Path:
     return files.regular_file(values.path(raw))
 
 
-class Settings(NamedTuple):
-    """The checked settings of a run. `repr` shows no secret; `sources` says where each value came from.
+def _web_address(raw: str) -> str:
+    from crypto_trigger import web_address  # few runs need it
 
-    The rows below are the table, not defaults: `load` gives every field its value.
+    return web_address.parse(raw)
+
+
+class Settings:
+    """The checked settings of a run, which cannot be changed. `sources` says where each value came from.
+
+    The rows below are the table, not defaults: `load` gives every attribute its value. `repr` shows no secret.
     """
 
     sources: tuple[Source, ...]
@@ -87,13 +97,7 @@ class Settings(NamedTuple):
         reads=True,
     )
     token: str | None = row(
-        Group.CONNECTION,
-        "NATS_TOKEN",
-        values.secret,
-        None,
-        "Token.",
-        context_key="token",
-        secret=True,
+        Group.CONNECTION, "NATS_TOKEN", values.secret, None, "Token.", context_key="token", secret=True
     )
     token_file: str | None = row(
         Group.CONNECTION,
@@ -168,12 +172,7 @@ class Settings(NamedTuple):
         context_key="inbox_prefix",
     )
     js_domain: str | None = row(
-        Group.CONNECTION,
-        "NATS_JS_DOMAIN",
-        values.name,
-        None,
-        "JetStream domain.",
-        context_key="jetstream_domain",
+        Group.CONNECTION, "NATS_JS_DOMAIN", values.name, None, "JetStream domain.", context_key="jetstream_domain"
     )
     subject: str = row(
         Group.MESSAGE,
@@ -285,11 +284,7 @@ class Settings(NamedTuple):
         "Longest first wait for a retry; doubles each time, with full jitter.",
     )
     backoff_max: timedelta = row(
-        Group.TIME,
-        "CRYPTO_TRIGGER_BACKOFF_MAX",
-        values.duration,
-        "10s",
-        "Longest wait for a retry.",
+        Group.TIME, "CRYPTO_TRIGGER_BACKOFF_MAX", values.duration, "10s", "Longest wait for a retry."
     )
     report_file: str | None = row(
         Group.OUTPUT,
@@ -301,20 +296,57 @@ class Settings(NamedTuple):
         metavar="PATH",
         commands=("publish",),
     )
-    traceparent: str | None = row(
-        Group.MESSAGE,
-        "TRACEPARENT",
-        values.text,
+    metrics_file: str | None = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_METRICS_FILE",
+        values.path,
         None,
-        "W3C trace context, sent on with the trigger.",
+        "File of metrics about the last publish, for the textfile collector of Prometheus's node exporter.",
+        "--metrics-file",
+        metavar="PATH",
+        commands=("publish",),
+    )
+    ping_url: str | None = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_PING_URL",
+        _web_address,
+        None,
+        "URL of a monitor that each publish calls at its end, in the protocol of healthchecks.",
+        secret=True,
+    )
+    ping_fail_url: str | None = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_PING_FAIL_URL",
+        _web_address,
+        None,
+        "URL that a publish calls if it failed; CRYPTO_TRIGGER_PING_URL is then called only after a success. Both are "
+        "called as they are, by GET.",
+        secret=True,
+    )
+    log_format: values.LogFormat = row(
+        Group.OUTPUT,
+        "CRYPTO_TRIGGER_LOG_FORMAT",
+        values.log_format,
+        "text",
+        "Format of what is written to stderr: text, or json (one object per line).",
+    )
+    traceparent: str | None = row(
+        Group.MESSAGE, "TRACEPARENT", values.text, None, "W3C trace context, sent on with the trigger."
     )
     tracestate: str | None = row(
-        Group.MESSAGE,
-        "TRACESTATE",
-        values.text,
-        None,
-        "W3C trace state, sent on with the trigger.",
+        Group.MESSAGE, "TRACESTATE", values.text, None, "W3C trace state, sent on with the trigger."
     )
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        """Take the value of each attribute."""
+        vars(self).update(found)
+
+    def __setattr__(self, name: str, _: object) -> None:
+        raise AttributeError(f"{name}: settings cannot be changed")
+
+    def replaced(self, **changes: Any) -> Self:  # noqa: ANN401 - each setting has a type of its own
+        """Return settings with other values for some attributes."""
+        return type(self)({**vars(self), **changes})
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(map(repr, self.sources))})"
@@ -327,7 +359,17 @@ class Settings(NamedTuple):
         urls = (part for server in self.servers for part in (server.password, server.token))
         # A user without a password is a token.
         lone_user = self.user if self.password is None else None
-        return tuple(filter(None, (*own, *urls, lone_user)))
+        return tuple(filter(None, (*own, *urls, lone_user, *self.ping_secrets)))
+
+    @property
+    def ping_secrets(self) -> tuple[str, ...]:
+        """The parts of the monitor's URLs that must not appear in any output; the URLs themselves are secrets, too."""
+        urls = tuple(filter(None, (self.ping_url, self.ping_fail_url)))
+        if not urls:
+            return ()
+        from crypto_trigger.web_address import secret_parts
+
+        return tuple(part for url in urls for part in secret_parts(url))
 
     def source(self, attribute: str) -> Source:
         """Return the source of a value."""
@@ -340,6 +382,4 @@ class Settings(NamedTuple):
         return in_force(self, address)
 
 
-SETTINGS: tuple[Setting, ...] = tuple(
-    setting._replace(attribute=attribute) for attribute, setting in Settings._field_defaults.items()
-)
+SETTINGS: tuple[Setting, ...] = tuple(row for row in vars(Settings).values() if isinstance(row, Setting))

@@ -3,8 +3,9 @@
 A slot is one period of the schedule, counted from the Unix epoch in UTC. Time zones and daylight saving do not matter,
 because all UTC offsets in the world are multiples of 15 minutes. A run belongs to a slot, and a slot has one trigger.
 
-The values are named tuples, here and in the other modules that every run loads: a frozen dataclass takes three times as
-long to define, which is noticeable in such a short run.
+The values that are shown or compared are named tuples, here and in the other modules that every run loads; the others
+are plain classes whose attributes are final. A frozen dataclass takes three times as long to define as a named tuple,
+and fifty times as long as a plain class, which is noticeable in such a short run.
 """
 
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
@@ -13,7 +14,7 @@ long to define, which is noticeable in such a short run.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import quote
 
 from crypto_trigger.errors import Outcome
@@ -25,6 +26,8 @@ TIME = "ce-time"
 SOURCE = "ce-source"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+# Digits. A number of minutes with so many is beyond the calendar.
+_TOO_LONG_FOR_MINUTES = 10
 # What nats-server adds to a message of its message scheduler (ADR-51), and to a delete marker (ADR-43).
 _SCHEDULER = "Nats-Scheduler"
 _MARKER = "Nats-Marker-Reason"
@@ -158,16 +161,19 @@ class Receipt(NamedTuple):
     attempts: int = 1
 
 
-class Timing(NamedTuple):
+class Timing:
     """Which slot a run stands for: that of `scheduled_at`, else that of its Kubernetes Job, else that of the clock.
 
     `every` is the length of a slot; a run up to `early` before a slot belongs to it.
     """
 
-    every: timedelta
-    early: timedelta
-    scheduled_at: datetime | None = None
-    k8s_job: str | None = None
+    def __init__(
+        self, every: timedelta, early: timedelta, scheduled_at: datetime | None = None, k8s_job: str | None = None
+    ) -> None:
+        self.every: Final = every
+        self.early: Final = early
+        self.scheduled_at: Final = scheduled_at
+        self.k8s_job: Final = k8s_job
 
     def slot(self, now: datetime, *, decides: bool = True) -> Slot:
         """Return the slot at the time `now`; `decides` is true if `now` is of the clock that decides.
@@ -202,18 +208,19 @@ class Timing(NamedTuple):
         minute more than a day from `now` is not taken for a scheduled time.
         """
         tail = (self.k8s_job or "").rpartition("-")[2]
-        if not re.fullmatch(r"[0-9]{1,9}", tail):
+        if not (tail.isascii() and tail.isdecimal() and len(tail) < _TOO_LONG_FOR_MINUTES):
             return None
         minute = _EPOCH + timedelta(minutes=int(tail))
         return minute if abs(minute - now) <= DAY else None
 
 
-class Reading(NamedTuple):
+class Reading:
     """One reading of the server's clock: its time, and this host's time before the request and after the answer."""
 
-    server: datetime
-    asked: datetime
-    answered: datetime
+    def __init__(self, server: datetime, asked: datetime, answered: datetime) -> None:
+        self.server: Final = server
+        self.asked: Final = asked
+        self.answered: Final = answered
 
     @property
     def skew(self) -> timedelta:

@@ -11,7 +11,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from os.path import expanduser, expandvars
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 DEFAULT_PORT = 4222
@@ -29,10 +29,11 @@ _UNITS = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
+_NUMBER = "0123456789."
+_LETTERS = "".join(_UNITS)
 # Patterns are compiled where they are used: a run without credentials does not need theirs.
-_DURATION_PART = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w)"
 _RFC3339 = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
-# Matching a duration or a time takes time that grows with the square of the length.
+# Reading a duration or a time takes time that grows with the square of the length.
 _LONGEST_DURATION = 1000
 _LONGEST_TIME = 100
 # In bytes. nats-server accepts stream names of up to 255 bytes (JSMaxNameLen). With the same limit for other names, a
@@ -43,6 +44,9 @@ _LONGEST_TEXT = 4096
 _LONGEST_LABEL = 63
 _LONGEST_HOST = 253
 _NKEY_SEED = r"SU[A-Z2-7]{56}"
+# How stderr is written. Plain texts, because an enumeration takes longer to define.
+LogFormat = Literal["text", "json"]
+LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class Delivery(StrEnum):
@@ -71,17 +75,12 @@ class Address(NamedTuple):
         return str(self)
 
 
-class Creds(NamedTuple):
-    """The two parts of a NATS credentials file: the user JWT and the seed that signs the server's nonce.
+class Creds:
+    """The two parts of a NATS credentials file: the user JWT and the seed that signs the server's nonce."""
 
-    `repr()` shows neither.
-    """
-
-    jwt: str
-    seed: str
-
-    def __repr__(self) -> str:
-        return "Creds()"
+    def __init__(self, jwt: str, seed: str) -> None:
+        self.jwt: Final = jwt
+        self.seed: Final = seed
 
 
 def text(raw: str) -> str:
@@ -133,20 +132,42 @@ def delivery(raw: str) -> Delivery:
         raise ValueError(f"must be {', '.join(Delivery)}") from None
 
 
+def log_format(raw: str) -> LogFormat:
+    """Return `text` or `json`."""
+    if raw == "text":
+        return "text"
+    if raw == "json":
+        return "json"
+    raise ValueError("must be text or json")
+
+
 def duration(raw: str) -> timedelta:
     """Return the length of time written as Go's `time.ParseDuration` reads it, or in days and weeks: `1h30m`, `7d`.
 
     It must be more than zero and at most 8760h (a year). Fractions of a microsecond are lost.
     """
-    if len(raw) > _LONGEST_DURATION or not re.fullmatch(f"({_DURATION_PART})+", raw):
-        raise ValueError("is not a duration; write it like 500ms, 15m, 1h30m or 7d")
+    # Without a pattern: every run reads seven durations, and to compile one takes longer than to read them all.
     try:
-        parts = re.findall(_DURATION_PART, raw)
-        total = timedelta(microseconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+        total = timedelta(microseconds=_microseconds(raw))
     except OverflowError:
         total = timedelta.max
+    except (ValueError, KeyError):
+        raise ValueError("is not a duration; write it like 500ms, 15m, 1h30m or 7d") from None
     if not timedelta(0) < total <= timedelta(hours=8760):
         raise ValueError("must be more than 0s and at most 8760h")
+    return total
+
+
+def _microseconds(raw: str) -> float:
+    """Return the sum of the numbers with units in a text. Raises ValueError or KeyError if it is something else."""
+    if not 0 < len(raw) <= _LONGEST_DURATION:
+        raise ValueError
+    total = 0.0
+    while raw:
+        rest = raw.lstrip(_NUMBER)
+        number, after = raw[: len(raw) - len(rest)], rest.lstrip(_LETTERS)
+        total += float(number) * _UNITS[rest[: len(rest) - len(after)]]
+        raw = after
     return total
 
 
@@ -184,9 +205,22 @@ def instant(raw: str) -> datetime:
         raise ValueError("is not a date and time that exists") from None
 
 
+def now() -> datetime:
+    """Return the time of this host's clock, in UTC; `LATEST` for a clock beyond what Python can count (year 2262)."""
+    try:
+        return datetime.now(UTC)
+    except (ValueError, OverflowError, OSError):
+        return LATEST
+
+
 def rfc3339(moment: datetime) -> str:
     """Return a time in RFC 3339 format, in UTC and in whole seconds: `2026-11-23T17:45:00Z`."""
     return moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+
+
+def rfc3339_milliseconds(moment: datetime) -> str:
+    """Return a time as `rfc3339` does, with milliseconds: `2026-11-23T17:45:00.123Z`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def subject(raw: str) -> str:
@@ -254,9 +288,9 @@ def _server(raw: str) -> Address:
     if url.scheme not in ("nats", "tls"):
         raise ValueError(wanted)
     host = url.hostname
-    if not host or port == 0 or not _is_host(host):
+    if not host or port == 0 or not is_host(host):
         raise ValueError(f"has no valid host and port; it {wanted}")
-    _check_labels(host)
+    check_labels(host)
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError("has more text after the port; write / ? # in a password as %2F %3F %23")
     # nats.go decodes percent-escapes here; nats-py sends them undecoded.
@@ -267,12 +301,12 @@ def _server(raw: str) -> Address:
     return Address(host, port or DEFAULT_PORT, tls, user=user, password=password)
 
 
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
     """Tell whether a text can be a host name, an IPv4 address or an IPv6 address (which may have a zone: `%eth0`)."""
     return ":" in host or all(letter.isalnum() or letter in "-._" for letter in host)
 
 
-def _check_labels(host: str) -> None:
+def check_labels(host: str) -> None:
     """Raise ValueError for a host name that no resolver accepts: one of its parts, or the whole name, is too long."""
     if ":" in host:
         return

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from crypto_trigger.errors import ConfigError
 from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from crypto_trigger.delivery import Publisher
+    from crypto_trigger.listener import Source
     from crypto_trigger.settings import Settings
 
 
@@ -27,5 +31,33 @@ def publisher(settings: Settings) -> Publisher:
             from crypto_trigger.brokers import streaming
 
             return streaming.Publisher(settings)
+        case _:
+            assert_never(settings.delivery)
+
+
+def source(settings: Settings, started: float, since: timedelta | None) -> Source:
+    """Return where a listener gets its triggers from: those since `since` before now, or since `started`.
+
+    `started` is a time of `time.monotonic()`. Raises ConfigError for credentials that cannot be used, and for a
+    delivery that cannot do it.
+    """
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            from crypto_trigger.brokers import follower
+
+            return follower.Follower(settings, started, since)
+        case Delivery.CORE:
+            if since:
+                raise ConfigError(
+                    settings.source("delivery").problem(
+                        "stores nothing: --since needs CRYPTO_TRIGGER_DELIVERY=jetstream"
+                    )
+                )
+            from crypto_trigger.brokers import subscriber
+
+            return subscriber.Subscriber(settings)
+        case Delivery.STREAMING:
+            only = "is only for publishing: listen needs CRYPTO_TRIGGER_DELIVERY=jetstream or core"
+            raise ConfigError(settings.source("delivery").problem(only))
         case _:
             assert_never(settings.delivery)

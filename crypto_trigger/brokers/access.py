@@ -3,39 +3,54 @@
 A dry run checks them here as well. It loads no nats for that, and no ssl unless TLS is asked for.
 """
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.values import Creds
 
 if TYPE_CHECKING:
     from nats.aio.client import RawCredentials
 
     from crypto_trigger.brokers.tls import CountingContext
     from crypto_trigger.settings import Settings
+    from crypto_trigger.values import Creds
 
 
-class Access(NamedTuple):
+class Access:
     """The credentials and certificates, read from the settings before the first connection."""
 
-    client_id: str
-    timeout: float
-    inbox_prefix: str
-    tls_first: bool
-    wants_tls: bool
-    tls: "CountingContext | None"
-    has_certificate: bool
-    user: str | None
-    password: str | None
-    token: str | None
-    creds: Creds | None
-    nkey: str | None
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        timeout: float,
+        inbox_prefix: str,
+        tls_first: bool,
+        wants_tls: bool,
+        tls: CountingContext | None,
+        has_certificate: bool,
+        user: str | None,
+        password: str | None,
+        token: str | None,
+        creds: Creds | None,
+        nkey: str | None,
+    ) -> None:
+        self.client_id: Final = client_id
+        self.timeout: Final = timeout
+        self.inbox_prefix: Final = inbox_prefix
+        self.tls_first: Final = tls_first
+        self.wants_tls: Final = wants_tls
+        self.tls: Final = tls
+        self.has_certificate: Final = has_certificate
+        self.user: Final = user
+        self.password: Final = password
+        self.token: Final = token
+        self.creds: Final = creds
+        self.nkey: Final = nkey
 
     @classmethod
-    def from_settings(cls, settings: "Settings") -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """Load certificates and keys. Raises ConfigError with one line for each variable that cannot be used."""
         problems: list[str] = []
         wants_tls = any(server.tls for server in settings.servers)
@@ -70,7 +85,7 @@ class Access(NamedTuple):
         )
 
     @property
-    def user_credentials(self) -> "RawCredentials":
+    def user_credentials(self) -> RawCredentials:
         """The content of the credentials file, with the markers and line ends that nats-py expects."""
         from nats.aio.client import RawCredentials
 

@@ -35,6 +35,8 @@ _CLOSE_SECONDS = 0.25
 # How often a request checks whether the connection is closed. nats-py does not call closed_cb if the connection ends
 # while data is still to be written.
 _POLL_SECONDS = 0.05
+# A version is three numbers. More digits than this are not a version, and a long number would take time to read.
+_NUMBERS, _DIGITS = 3, 9
 _VIOLATION = "permissions violation"
 _ENDED = (Fact.CONNECTION_LOST, Fact.SYSTEM_ERROR)
 
@@ -69,19 +71,19 @@ class Connection:
     @property
     def version(self) -> tuple[int, int, int] | None:
         """The server's major, minor and patch version, or None if it gives no valid version."""
-        said = self.client.connected_server_version
-        try:
-            version = said.major, said.minor, said.patch
-        except (ValueError, TypeError):
+        # nats-py's own `connected_server_version` compiles a long pattern for this, on every run.
+        said = self._greeting.get("version")
+        numbers = said.partition("-")[0].partition("+")[0].split(".") if isinstance(said, str) else []
+        if len(numbers) != _NUMBERS or not all(number.isascii() and number.isdecimal() for number in numbers):
             return None
-        # nats-py reports 0.0.0 if the server gives no version.
-        return None if version == (0, 0, 0) else version
+        major, minor, patch = (int(number[:_DIGITS]) for number in numbers)
+        return major, minor, patch
 
-    async def request(self, subject: str, payload: bytes, phase: Phase) -> Msg:
+    async def request(self, subject: str, payload: bytes, phase: int) -> Msg:
         """Send a request and return the answer. Raises a BrokerError."""
         return await self.ask(self.client.request(subject, payload, timeout=self.patience), subject, phase)
 
-    async def ask(self, request: Coroutine[Any, Any, T], subject: str, phase: Phase) -> T:
+    async def ask(self, request: Coroutine[Any, Any, T], subject: str, phase: int) -> T:
         """Return the result of `request`, a coroutine of nats-py that sends to `subject` and waits for an answer.
 
         It may take as long as the timeout setting, and at most half of the time left until the deadline. Raises the
@@ -130,7 +132,7 @@ class Connection:
             raise self._lost()
         return task.result()
 
-    async def processed(self, subject: str, phase: Phase) -> None:
+    async def processed(self, subject: str, phase: int) -> None:
         """Return once the server has processed everything that was sent.
 
         Raises a BrokerError, also if the server has refused something since the connection was made. nats-py sends the
@@ -327,7 +329,7 @@ class Connection:
             return tls
         return self._collected[-1] if isinstance(error, nats.errors.NoServersError) else error
 
-    def _raise_explained(self, error: Exception, phase: Phase, subject: str = "") -> None:
+    def _raise_explained(self, error: Exception, phase: int, subject: str = "") -> None:
         """Raise the error of ours that `error` means. Return if the table of faults does not have it."""
         # The table of faults is loaded after a failure only.
         from crypto_trigger.brokers.faults import explain
@@ -335,7 +337,7 @@ class Connection:
         explained = explain(error, phase, str(self.server), {**self._names(), "subject": subject})
         if explained is error:
             return
-        if phase is Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:
+        if phase == Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:
             explained = self._about_certificate(explained)
         raise explained from error
 

@@ -5,20 +5,24 @@ This is not in the table of faults, because that module is loaded only after a f
 
 from __future__ import annotations
 
-from enum import Flag, auto
 
+class Phase:
+    """How far an attempt had come when it failed: the same exception means different things in different phases.
 
-class Phase(Flag):
-    """How far an attempt had come when it failed: the same exception means different things in different phases."""
+    Each is one bit; a row of the table of faults applies in one or several. To define an enumeration of flags takes
+    longer than what every run does with them.
+    """
 
-    CONNECT = auto()
-    ASK = auto()
+    CONNECT = 1
+    ASK = 2
     # Register as a client of NATS Streaming.
-    JOIN = auto()
-    PUBLISH = auto()
+    JOIN = 4
+    PUBLISH = 8
     # The message is sent, and the server is asked whether it has processed it.
-    CONFIRM = auto()
-    BEFORE = CONNECT | ASK | JOIN
+    CONFIRM = 16
+    # Subscribe, and wait for messages.
+    LISTEN = 32
+    BEFORE = CONNECT | ASK | JOIN | LISTEN
     SENT = PUBLISH | CONFIRM
     ANY = BEFORE | SENT
 

@@ -25,7 +25,7 @@ class Rule(NamedTuple):
     colon, the exception's own text follows.
     """
 
-    phase: Phase
+    phase: int
     exceptions: tuple[type[Exception], ...]
     texts: tuple[str, ...]
     error: type[BrokerError]
@@ -170,6 +170,15 @@ RULES = (
         "grant it on the server",
     ),
     Rule(
+        Phase.LISTEN,
+        (Violation,),
+        ("permissions violation for subscription",),
+        Denied,
+        Fact.NO_PERMISSION,
+        "{who} has no permission to subscribe to {subject}",
+        "grant it on the server",
+    ),
+    Rule(
         Phase.BEFORE,
         (Violation,),
         ("permissions violation for subscription",),
@@ -242,6 +251,7 @@ RULES = (
         Fact.CONNECTION_LOST,
         "the connection ended before the message was sent",
     ),
+    Rule(Phase.LISTEN, (TimeoutError,), (), Unavailable, Fact.NO_ANSWER, "no answer within the timeout"),
     # JetStream
     Rule(
         Phase.ASK,

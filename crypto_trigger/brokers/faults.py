@@ -27,7 +27,7 @@ _API_RULES = {rule.err_code: rule for rule in API_RULES}
 _SERVER_FAULT = 500
 
 
-def explain(error: Exception, phase: Phase, where: str, names: Mapping[str, str]) -> Exception:
+def explain(error: Exception, phase: int, where: str, names: Mapping[str, str]) -> Exception:
     """Return the error of ours that `error` means in `phase`, or `error` itself if it is not in the table.
 
     `where` names the server. `names` are the names in braces in the table's texts: `subject`, `stream`, `cluster`,
@@ -41,7 +41,7 @@ def explain(error: Exception, phase: Phase, where: str, names: Mapping[str, str]
         return _explain_api(error, phase, where, names)
     text = str(error)
     for rule in RULES:
-        if phase in rule.phase and isinstance(error, rule.exceptions) and _holds_one(text.lower(), rule.texts):
+        if phase & rule.phase and isinstance(error, rule.exceptions) and _holds_one(text.lower(), rule.texts):
             said = _own_words(error)
             says = rule.says.format_map(names) or said
             if says.endswith(": "):
@@ -56,29 +56,33 @@ def _holds_one(text: str, parts: tuple[str, ...]) -> bool:
     return not parts or any(part in text for part in parts)
 
 
-def _explain_api(error: nats.js.errors.APIError, phase: Phase, where: str, names: Mapping[str, str]) -> BrokerError:
+def _explain_api(error: nats.js.errors.APIError, phase: int, where: str, names: Mapping[str, str]) -> BrokerError:
     """Return the error for an error answer of JetStream. It checks before it stores, so the message was not stored.
 
     A server error (5xx) that is not in the table is different: it may come after the message was stored.
     """
-    said, code = clean(str(error.description or "")), error.err_code or 0
+    said, code = clean(str(getattr(error, "description", None) or "")), error.err_code or 0
     if rule := _API_RULES.get(code):
         says, hint = rule.says.format_map(names), rule.hint.format_map(names)
         return rule.error(f"{where}: {says}", hint, rule.fact, said, code)
     says = f"{where}: JetStream answers {code}: {said}"
     if error.code is not None and error.code < _SERVER_FAULT:
         return Rejected(says, "", Fact.STREAM_REFUSES, said, code)
-    kind = NoAck if phase is Phase.PUBLISH else Unavailable
+    kind = NoAck if phase == Phase.PUBLISH else Unavailable
     return kind(says, "", Fact.SERVER_ERROR, said, code)
 
 
 def _is_jetstreams(error: nats.js.errors.APIError) -> bool:
     # Some subclasses of nats-py's APIError do not set these two.
-    return isinstance(getattr(error, "err_code", None), int) and isinstance(getattr(error, "code", None), int)
+    codes = (getattr(error, "err_code", None), getattr(error, "code", None))
+    return all(type(code) is int and code > 0 for code in codes)
 
 
 def _own_words(error: Exception) -> str:
     """Return an exception's own text, without what nats-py and OpenSSL add to it."""
+    if isinstance(error, nats.js.errors.APIError):
+        # Its text is its `repr`. Some subclasses do not set a description.
+        return clean(str(getattr(error, "description", None) or "")) or type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
         return clean(getattr(error, "verify_message", str(error)))
     if isinstance(error, ssl.SSLError):

@@ -122,7 +122,7 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
     """
     guess = _before(datetime.now(UTC), back + _MARGIN)
     info, found = await together(stream.info(), _Look.at(stream, subject, guess))
-    stored_as = _mapped(stream, info, subject)
+    stored_as = mapped(stream, info, subject)
     if stored_as == subject and found.newest is None:
         stored_as = await _named_by_newest(stream, info, subject)
     if stored_as != subject:
@@ -337,7 +337,7 @@ async def _named_by_newest(stream: Stream, info: Info, subject: str) -> str:
     return subject
 
 
-def _mapped(stream: Stream, info: Info, subject: str) -> str:
+def mapped(stream: Stream, info: Info, subject: str) -> str:
     """Return the subject that the stream's own transform makes of `subject`. Raises Unusable if it is not known."""
     transform = info.config.get("subject_transform")
     if not isinstance(transform, dict):

@@ -122,7 +122,7 @@ class Publisher:
         if named is None or named.stored is None or named.subject == again.subject:
             return named or again
         if not (named.stored.scheduler or (named.stored.msg_id or "").startswith(f"{draft.trigger.subject}:")):
-            return named._replace(subject=again.subject, counts=False)
+            return Last(again.subject, named.stored, counts=False)
         draft.details.append(f"{last.subject} is mapped: the stream stores it as {named.subject}")
         return named
 

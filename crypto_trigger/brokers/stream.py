@@ -1,14 +1,12 @@
 """One JetStream stream over one connection: read its last message, publish to it, ask for its configuration."""
 
-# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
-# every run.
+from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from nats.js.errors import APIError
 
@@ -17,6 +15,8 @@ from crypto_trigger.errors import BadPeer, BrokerError, Fact, NoAck, Unavailable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
     from nats.js.api import RawStreamMsg
 
     from crypto_trigger.brokers.connection import Connection
@@ -34,28 +34,30 @@ LEAST_VERSION = (2, 9)
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
-class Last(NamedTuple):
+class Last:
     """The result of reading a subject's last message: the message, if any, and whether reading is permitted.
 
     `subject` is the one that the message is stored under. If the published subject is mapped, the two are different.
     `counts` tells that the message is of that subject, and not one that only gives the sequence to expect.
     """
 
-    subject: str
-    stored: Stored | None
-    permitted: bool = True
-    counts: bool = True
+    def __init__(self, subject: str, stored: Stored | None, *, permitted: bool = True, counts: bool = True) -> None:
+        self.subject: Final = subject
+        self.stored: Final = stored
+        self.permitted: Final = permitted
+        self.counts: Final = counts
 
 
-class Info(NamedTuple):
+class Info:
     """The server's answer about the stream: its configuration, and the server's time, if given (2.10 and later).
 
     `answer` is the whole answer.
     """
 
-    config: Mapping[str, Any]
-    reading: Reading | None
-    answer: Mapping[str, Any]
+    def __init__(self, config: Mapping[str, Any], reading: Reading | None, answer: Mapping[str, Any]) -> None:
+        self.config: Final = config
+        self.reading: Final = reading
+        self.answer: Final = answer
 
     @property
     def created(self) -> datetime | None:
@@ -93,7 +95,7 @@ class LostRace(Exception):
 class Stream:
     """The stream of the settings, over one connection. `name` is its name."""
 
-    def __init__(self, connection: "Connection", settings: "Settings") -> None:
+    def __init__(self, connection: Connection, settings: Settings) -> None:
         """Take a connection. Raises Unusable where the server is older than 2.9."""
         self.connection = connection
         self._settings = settings
@@ -139,7 +141,7 @@ class Stream:
         message = await self._get(lambda: self._js.get_msg(self.name, seq))
         return Last(message.subject or "", self._stored(message)) if message else None
 
-    async def _get(self, request: "Callable[[], Coroutine[Any, Any, RawStreamMsg]]") -> "RawStreamMsg | None":
+    async def _get(self, request: Callable[[], Coroutine[Any, Any, RawStreamMsg]]) -> RawStreamMsg | None:
         """Return the answer of the stream's leader to a request for a message, or None if there is no such message."""
         try:
             return await self._patiently(request, self.api("STREAM.MSG.GET"))
@@ -148,7 +150,7 @@ class Stream:
                 return None
             raise
 
-    def _stored(self, message: "RawStreamMsg") -> Stored:
+    def _stored(self, message: RawStreamMsg) -> Stored:
         seq, time = message.seq, message.time
         # `True` is an int in Python, but it is not a sequence.
         if type(seq) is not int or seq < 1 or time is None or not _FIRST_YEAR < time.year < _LAST_YEAR:

@@ -183,7 +183,7 @@ class Registration:
                 self._close_requests, CloseRequest(client_id=self._client_id).encode()
             )
 
-    async def _ask(self, to: str, request: Message, kind: type[M], check: Callable[[M], None], phase: Phase) -> M:
+    async def _ask(self, to: str, request: Message, kind: type[M], check: Callable[[M], None], phase: int) -> M:
         """Return the answer to a request, checked. Raises a BrokerError."""
 
         async def ask() -> M:

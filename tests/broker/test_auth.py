@@ -245,6 +245,16 @@ def test_credentials_files_open_the_door_or_are_named(status, content, place, re
         assert "NATS_CREDS '" in ended.err
 
 
+def test_a_jwt_longer_than_the_server_takes_ends_at_the_first_attempt(realm, realm_server, tmp_path):
+    path = tmp_path / "user.creds"
+    path.write_text(realm.creds(note="u" * 5000))
+    ended = publish(realm_server.url, NATS_CREDS=str(path), CRYPTO_TRIGGER_GIVE_UP_AFTER="60s")
+    assert ended.status == 78
+    assert is_one_clean_line(ended.err)
+    assert "a credential is longer than the server takes" in ended.err
+    assert "attempts" not in ended.err
+
+
 @pytest.mark.parametrize("variable", ["NATS_CREDS", "NATS_NKEY", "NATS_PASSWORD_FILE", "NATS_TOKEN_FILE", "NATS_CA"])
 @pytest.mark.parametrize("kind", ["missing", "a directory", "empty"])
 def test_a_file_that_cannot_be_used_is_named_before_the_network(variable, kind, tmp_path):

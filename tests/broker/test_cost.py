@@ -62,11 +62,11 @@ def test_a_publish_loads_beyond_the_bare_script_only_itself_and_typer(costing):
     assert len(extra - own) <= 35
 
 
-def test_a_publish_executes_at_most_an_eighth_more_instructions_than_the_bare_script(costing):
+def test_a_publish_executes_at_most_a_tenth_more_instructions_than_the_bare_script(costing):
     valgrind = program("valgrind")
     ours, bare = (
         int(re.search(r"I\s+refs:\s+([\d,]+)", said)[1].replace(",", ""))
         for said in costing(valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
     )
     assert bare > 10**8
-    assert ours <= 1.125 * bare
+    assert ours <= 1.1 * bare

@@ -228,8 +228,8 @@ def test_the_limits_are_those_of_the_settings():
         "CRYPTO_TRIGGER_BACKOFF_BASE": "1ms",
         "CRYPTO_TRIGGER_BACKOFF_MAX": "2ms",
     }
-    assert Limits.from_settings(load({}, "/dev/null", environ)) == Limits(9, 0.001, 0.002)
-    assert Limits(60, 0.25, 10) == DEFAULTS
+    assert vars(Limits.from_settings(load({}, "/dev/null", environ))) == vars(Limits(9, 0.001, 0.002))
+    assert vars(Limits(60, 0.25, 10)) == vars(DEFAULTS)
 
 
 # Signals.

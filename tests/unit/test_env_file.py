@@ -61,4 +61,4 @@ def test_an_env_file_that_cannot_be_read_is_one_line(path, content, says):
 
 def test_a_directory_called_env_is_not_an_env_file():
     Path(".env").mkdir()
-    assert settings_of() == settings_of(env_file=os.devnull)._replace(env_file=None)
+    assert repr(settings_of()) == repr(settings_of(env_file=os.devnull))

@@ -37,8 +37,24 @@ URL = st.builds(
     SECRET,
     st.sampled_from(["h", "h:4222", "", "[::1", "h:x", "h/p", "h,nats://u@g", "h,nats://g", "h,tls://u:p@g:1"]),
 )
+# A monitor's URL, right or wrong, with the secret anywhere in it.
+PING_URL = st.builds(
+    lambda scheme, host, path: f"{scheme}{host}/{path}",
+    st.sampled_from(["https://", "http://", "ftp://", "", "https:/"]),
+    st.sampled_from(["h", "h:8000", "u:p@h", "h:x", "[::1", "${H}", CORE]),
+    SECRET | SECRET.map(lambda secret: quote(secret, errors="surrogateescape")),
+)
 SECRETS = st.fixed_dictionaries(
-    {}, optional={"NATS_PASSWORD": SECRET, "NATS_TOKEN": SECRET, "NATS_URL": URL, "NATS_USER": SECRET}
+    {},
+    optional={
+        "NATS_PASSWORD": SECRET,
+        "NATS_TOKEN": SECRET,
+        "NATS_URL": URL,
+        "NATS_USER": SECRET,
+        "CRYPTO_TRIGGER_PING_URL": PING_URL,
+        "CRYPTO_TRIGGER_PING_FAIL_URL": PING_URL,
+        "CRYPTO_TRIGGER_LOG_FORMAT": st.sampled_from(["text", "json"]),
+    },
 )
 # A user is no secret, unless there is no password: then it is a token.
 ENVIRONMENT = st.builds(

@@ -88,6 +88,25 @@ def test_a_jwt_given_in_the_place_of_its_file_is_not_shown():
     assert token[:20] not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["RSA", "EC"])
+def test_a_line_from_the_middle_of_a_private_key_is_not_shown(kind):
+    line = pem(kind, "PKCS8").splitlines()[2]
+    assert len(line) == 64
+    with pytest.raises(ConfigError) as caught:
+        load({}, os.devnull, {"NATS_KEY": line})
+    assert line[:20] not in str(caught.value)
+
+
+def test_a_seed_in_small_letters_and_a_key_in_base64url_are_not_shown():
+    key = KEYS["Ed25519"].private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    for text in (f"su{'abcdefg2' * 7}", base64.urlsafe_b64encode(key[:-1] + b"\xff").decode(), f"SU{'A' * 56}"):
+        with pytest.raises(ConfigError) as caught:
+            load({}, os.devnull, {"NATS_NKEY": text})
+        assert text[10:30] not in str(caught.value)
+
+
 @pytest.mark.parametrize("path", ["/MAIN/certificates/of/the/company/in/production/ca", "certs/ca.pem", "~/nats.creds"])
 def test_a_path_is_shown(path):
     with pytest.raises(ConfigError, match=f"NATS_CA '{path}' "):

@@ -7,12 +7,12 @@ import pytest
 
 import crypto_trigger
 from crypto_trigger import options, table
-from crypto_trigger.setting import Group
+from crypto_trigger.setting import Group, Setting
 from crypto_trigger.settings import SETTINGS, Settings, load
 from crypto_trigger.values import Delivery, text
 
 COMMANDS = ["publish", "setup", "config"]
-HEADINGS = [*Group, "Other"]
+HEADINGS = [*Group.ALL, "Other"]
 
 
 def sections(shown):
@@ -56,15 +56,15 @@ def test_every_meaning_is_made_of_sentences():
 
 
 def test_the_fields_of_the_settings_are_the_rows_of_the_table():
-    assert [setting.attribute for setting in SETTINGS] == list(Settings._fields[3:])
+    assert [setting.attribute for setting in SETTINGS] == list(Settings.__annotations__)[3:]
     assert len({setting.variable for setting in SETTINGS}) == len(SETTINGS)
 
 
 def test_a_row_added_to_the_table_is_an_option_of_the_command(monkeypatch):
-    row = table.SETTINGS[0]._replace(
-        attribute="color", variable="CRYPTO_TRIGGER_COLOR", parse=text, default="red", meaning="A color.",
-        flag="--color", short=None, metavar="NAME", group=Group.OUTPUT, commands=("config",),
-    )  # fmt: skip
+    row = Setting(
+        Group.OUTPUT, "CRYPTO_TRIGGER_COLOR", text, "red", "A color.", "--color", metavar="NAME", commands=("config",)
+    )
+    row.attribute = "color"
     monkeypatch.setattr(table, "SETTINGS", (*table.SETTINGS, row))
     taken = {}
     command = options.with_settings(config_like(taken))
@@ -101,7 +101,8 @@ def test_no_secret_has_a_flag():
 
 
 def test_every_secret_of_the_table_is_kept_out_of_all_output():
-    environ = {setting.variable: f"hidden-{setting.attribute}" for setting in SETTINGS if setting.secret}
+    environ = {row.variable: f"hidden-{row.attribute}" for row in SETTINGS if row.secret}
+    environ |= {name: f"https://monitor/{value}" for name, value in environ.items() if name.endswith("_URL")}
     found = load({}, "/dev/null", {**environ, "NATS_USER": "worker"})
     assert set(environ.values()) <= set(found.secrets)
 

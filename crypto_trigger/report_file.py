@@ -1,4 +1,4 @@
-"""Pass on the report of a run that has ended. A failure to do so is one warning and changes no exit status."""
+"""Write the report of a run that has ended to a file. A failure to do so changes no exit status."""
 
 from __future__ import annotations
 
