@@ -182,7 +182,7 @@ def _performance(result: CheckResult) -> Iterator[Performance]:
 
 def _item(value: Performance) -> str:
     """Return one item: 'label'=value[UOM];[warn];[crit];[min]. Numbers have no exponent."""
-    label = value.name.replace("=", "_")
+    label = value.name.replace("=", "_").replace("|", "_")
     if not label.replace("_", "").replace("-", "").isalnum():
         label = "'" + label.replace("'", "''") + "'"
     limits = [value.warning, value.critical, value.minimum]

@@ -154,7 +154,10 @@ def test_no_trigger_yet_in_a_young_stream_and_in_an_old_one(run, place, monkeypa
         monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
     add_stream(place.url, place.stream, [place.subject])
     young = run("check", "--grace", "1s")
-    assert (young.status, plugin_answers.line(young.out).text.partition(":")[0]) == (0, "no trigger has been stored yet")
+    assert (young.status, plugin_answers.line(young.out).text.partition(":")[0]) == (
+        0,
+        "no trigger has been stored yet",
+    )
     until(lambda: run("check", "--grace", "1s").status, "the stream is old")
     seen = see(run, "--grace", "1s")
     assert stored(place.url, place.stream) == []
