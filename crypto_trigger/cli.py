@@ -20,6 +20,8 @@ from crypto_trigger.run import Run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crypto_trigger.plugin import CheckRun
+
 
 app = typer.Typer()
 
@@ -71,7 +73,7 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
-    run = Run(sys.argv[1:] if argv is None else argv, is_process=argv is None)
+    run = _run_of(sys.argv[1:] if argv is None else argv, is_process=argv is None)
     stdout, stderr = StringIO(), StringIO()
     try:
         # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
@@ -82,15 +84,23 @@ def main(argv: "Sequence[str] | None" = None) -> int:
             run.output.pass_on(stdout.getvalue(), "")
     except SystemExit as end:
         if problem := _problem(end):
-            run.refuse(Usage(problem), stderr.getvalue())
-        else:
-            run.output.pass_on("", stderr.getvalue())
-        return end.code if isinstance(end.code, int) else int(Status.BUG)
+            return run.refuse(Usage(problem), stderr.getvalue())
+        run.output.pass_on("", stderr.getvalue())
+        return (end.code or run.status) if isinstance(end.code, int) else int(Status.BUG)
     except signals.Signalled as signalled:
         return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
     except Exception as error:  # noqa: BLE001 - every failure is reported here
         return run.fail(error)
-    return int(Status.OK)
+    return run.status
+
+
+def _run_of(argv: "Sequence[str]", *, is_process: bool) -> Run:
+    """Return the run for a command line. A `check` ends in its own way, also if its command line is wrong."""
+    if next((word for word in argv if not word.startswith("-")), "") == "check":
+        from crypto_trigger.plugin import CheckRun
+
+        return CheckRun(argv)
+    return Run(argv, is_process=is_process)
 
 
 def _problem(end: SystemExit) -> str:
@@ -183,6 +193,68 @@ def setup(
     if as_json:
         output.answer("", setup_data(done))
     raise typer.Exit(done.status)
+
+
+@app.command(epilog="Example: crypto-trigger check --give-up-after 8s --consumer api-server")
+def check(
+    context: typer.Context,
+    env_file: options.EnvFile = None,
+    since: options.Since = "1h",
+    grace: options.Grace = None,
+    missed_warn: options.MissedWarn = 1,
+    missed_critical: options.MissedCritical = 2,
+    consumer: options.Consumer = None,
+    consumer_warn: options.ConsumerWarn = None,
+    consumer_critical: options.ConsumerCritical = None,
+    output_format: options.Format = None,
+    output_file: options.OutputFile = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
+) -> None:
+    """Check that every slot has its trigger. The exit status is 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN."""
+    run: CheckRun = context.obj
+    run.prepare(output_format, output_file, quiet=quiet, verbose=verbose, as_json=as_json)
+    from crypto_trigger.plugin import Asked
+
+    asked = Asked(since, grace, missed_warn, missed_critical, consumer or (), consumer_warn, consumer_critical)
+    run.check(run.load(env_file, **flags), asked)
+
+
+@app.command(epilog="Example: crypto-trigger history --since 7d --svg history.svg")
+def history(
+    context: typer.Context,
+    env_file: options.EnvFile = None,
+    since: options.Since = "24h",
+    grace: options.Grace = None,
+    svg: options.Svg = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+    **flags: str | None,
+) -> None:
+    """Show every slot of the last day: triggered, late or missed."""
+    run: Run = context.obj
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
+    settings = run.load(env_file, **flags)
+    back, cadence = options.looking_back(settings, since, grace)
+    from crypto_trigger.brokers.held import Reader
+    from crypto_trigger.history import History
+    from crypto_trigger.retry import GaveUp, Limits, Retry, complete
+    from crypto_trigger.views import show_history
+
+    limits = Limits.from_settings(settings, run.reading)
+    try:
+        # The first slot may have begun almost a slot before, and its trigger may be early.
+        held = complete(Retry(limits, output.waiting).run(Reader(settings, back + settings.every + settings.early)))
+    except GaveUp as end:
+        raise end.error() from end.last
+    clock = "" if held.reading else "; it does not tell its time, so that the clock of this host decides"
+    output.detail(f"{held.server} answered{clock}")
+    held.require_memory()
+    found = History.of(held.messages, held.first, held.now, back, cadence, held.subject, settings.stream)
+    show_history(found, output, svg)
 
 
 @app.command(epilog="Example: crypto-trigger listen --count 1 --for 30s")

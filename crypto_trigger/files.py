@@ -1,9 +1,10 @@
-"""Read the files that settings name, with a limit on time and size, whatever kind of file they are."""
+"""Read the files that settings name, with a limit on time and size, whatever kind of file they are; replace a file."""
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISFIFO, S_ISREG
 
@@ -12,6 +13,8 @@ _LARGEST_TEXT = 1 << 16
 # In bytes. OpenSSL reads the whole file; the certificate authorities of a whole system have 0.2 MiB.
 _LARGEST_CERTIFICATES = 1 << 23
 _CHUNK = 1 << 16
+# In characters. A file name has at most 255 bytes; this leaves room for what the name of a temporary file adds.
+_LONGEST_BESIDE = 50
 
 
 def read_text(path: str, until: float) -> str:
@@ -76,3 +79,29 @@ def regular_file(path: str) -> Path:
     if found.st_size > _LARGEST_CERTIFICATES:
         raise ValueError(f"is too large: certificates are taken up to {_LARGEST_CERTIFICATES >> 20} MiB")
     return Path(path)
+
+
+def replace(path: str, content: bytes) -> None:
+    """Put `content` in place of a file in one step: a reader sees the old content or the new one, never a part.
+
+    The file gets the mode 0644, whatever the umask. A symbolic link stays; the file that it leads to is replaced.
+    Raises OSError, and ValueError if there is something else than a regular file.
+    """
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
+    with suppress(FileNotFoundError):
+        if not S_ISREG(os.stat(target).st_mode):  # noqa: PTH116 - a Path refuses NUL
+            raise ValueError("it is not a regular file")
+    # Beside the target, because a rename does not cross file systems. Node exporter reads only names ending in `.prom`.
+    beside = os.path.join(folder, f".{name[:_LONGEST_BESIDE]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")  # noqa: PTH118 - as above
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no Path
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, 0o644)
+        os.replace(beside, target)  # noqa: PTH105 - as above
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)  # noqa: PTH108 - as above
+        raise

@@ -6,6 +6,7 @@ stdout gets the answer: one line, or one JSON object, or nothing. stderr gets ev
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from contextlib import suppress
@@ -19,12 +20,39 @@ from crypto_trigger.streams import LEAST, Writer
 from crypto_trigger.values import now, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from crypto_trigger.picture import Line
     from crypto_trigger.report import Report
     from crypto_trigger.retry import Wait
     from crypto_trigger.values import LogFormat
 
+# The styles of a picture, in rich's words. The colors are the terminal's own, which suit its background.
+_STYLES = {
+    "plain": "",
+    "title": "bold",
+    "faint": "dim",
+    "triggered": "green",
+    "late": "bold yellow",
+    "missed": "bold red",
+    "overdue": "bold magenta",
+    "pending": "cyan",
+}
+# The colors of an SVG picture: background, text, and the eight of a terminal. Each is readable on the background.
+_SVG_COLORS: tuple[Any, ...] = (
+    (13, 17, 23),
+    (230, 237, 243),
+    [
+        (72, 79, 88),
+        (255, 123, 114),
+        (63, 185, 80),
+        (227, 179, 65),
+        (88, 166, 255),
+        (210, 168, 255),
+        (86, 212, 221),
+        (177, 186, 196),
+    ],
+)
 _SHORTEST_SECRET = 6
 # How long optional output waits for a reader, in seconds. The event loop is blocked for that time.
 _OPTIONAL_SECONDS = 0.25
@@ -76,6 +104,54 @@ class Output:
         if self.quiet:
             return
         self._write_required(self._stdout, self._json(data, self._stdout) if self.as_json else self._clean_lines(text))
+
+    @property
+    def canvas(self) -> int | None:
+        """The number of columns for a picture on stdout, or None where a picture is not to be shown."""
+        if self.as_json or self.quiet or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+            return None
+        return self._stdout.width
+
+    def takes(self, text: str) -> bool:
+        """Tell whether the terminal's encoding has the characters of `text`."""
+        return self._stdout.takes(text)
+
+    def picture(self, lines: Iterable[Line], width: int) -> None:
+        """Print the answer as a picture, in color unless NO_COLOR is set."""
+        from io import StringIO
+
+        from rich.console import Console
+
+        file = StringIO()
+        console = Console(file=file, width=width, force_terminal=True, legacy_windows=False)
+        self._draw(console, lines)
+        self._write_required(self._stdout, file.getvalue().rstrip("\n"))
+
+    def svg(self, lines: Iterable[Line], width: int, title: str) -> str:
+        """Return a picture as an SVG document."""
+        from io import StringIO
+
+        from rich.console import Console
+        from rich.terminal_theme import TerminalTheme
+
+        console = Console(
+            file=StringIO(), width=width, record=True, force_terminal=True, color_system="truecolor", no_color=False
+        )
+        self._draw(console, lines)
+        return console.export_svg(title=self._clean(title), theme=TerminalTheme(*_SVG_COLORS))
+
+    def _draw(self, console: Any, lines: Iterable[Line]) -> None:  # noqa: ANN401 - rich is loaded only for a picture
+        from rich.text import Text
+
+        for line in lines:
+            text = Text(no_wrap=True, overflow="crop")
+            for span in line:
+                text.append(self._clean(span.text), _STYLES[span.style])
+            console.print(text, highlight=False)
+
+    def text(self, text: str, data: Mapping[str, Any]) -> str:
+        """Return the answer as `answer` would print it, for a file."""
+        return (self._json(data) if self.as_json else self._clean_lines(text)) + "\n"
 
     def report(self, report: Report) -> None:
         """Print the result of a run: the reason for a failure on stderr, the answer on stdout."""

@@ -31,13 +31,14 @@ class Run:
 
     `reading` is the time it took to read the settings, in seconds. The deadline includes it. `kept` is the last part of
     the deadline, in seconds: it is kept for the ping, so that a run that failed can still tell. `is_process` tells that
-    the process was started for this run.
+    the process was started for this run. `status` is the exit status of a run that ends without an error.
     """
 
     def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
         """Take the command line, which says where to report to if it turns out to be wrong."""
         self.started = time.monotonic()
         self.is_process = is_process
+        self.status = int(Status.OK)
         self.output = Output()
         self.settings: Settings | None = None
         self.draft: Draft | None = None
@@ -120,8 +121,11 @@ class Run:
         self._show(self._report(outcome, status).with_error(error))
         return status
 
-    def refuse(self, error: TriggerError, said: str) -> None:
-        """Report a wrong command line. `said` is the parser's message about it. Nothing is printed on stdout."""
+    def refuse(self, error: TriggerError, said: str) -> int:
+        """Report a wrong command line and return the exit status. `said` is the parser's message about it.
+
+        Nothing is printed on stdout.
+        """
         signals.settle()
         from crypto_trigger.report import verdict
 
@@ -130,6 +134,7 @@ class Run:
         if self.output.log_format == "text":
             self.output.pass_on("", said)
         self._tell(report)
+        return error.exit_status
 
     def _take(self, known: Mapping[str, Any]) -> None:
         """Take from the settings, as far as they are known, what the output and the deadline need."""
@@ -145,7 +150,7 @@ class Run:
     def _hide(self, known: Mapping[str, Any]) -> None:
         """Keep the secrets among the settings out of all output, where not all settings are known."""
         from crypto_trigger.table import SETTINGS
-        from crypto_trigger.values import secret_parts
+        from crypto_trigger.web_address import secret_parts
 
         secrets = [str(known[row.attribute]) for row in SETTINGS if row.secret and known.get(row.attribute)]
         urls = [known[name] for name in ("ping_url", "ping_fail_url") if known.get(name)]

@@ -22,6 +22,12 @@ def _pem_file(raw: str) -> Path:
     return files.regular_file(values.path(raw))
 
 
+def _web_address(raw: str) -> str:
+    from crypto_trigger import web_address  # few runs need it
+
+    return web_address.parse(raw)
+
+
 class Settings:
     """The checked settings of a run, which cannot be changed. `sources` says where each value came from.
 
@@ -91,13 +97,7 @@ class Settings:
         reads=True,
     )
     token: str | None = row(
-        Group.CONNECTION,
-        "NATS_TOKEN",
-        values.secret,
-        None,
-        "Token.",
-        context_key="token",
-        secret=True,
+        Group.CONNECTION, "NATS_TOKEN", values.secret, None, "Token.", context_key="token", secret=True
     )
     token_file: str | None = row(
         Group.CONNECTION,
@@ -172,12 +172,7 @@ class Settings:
         context_key="inbox_prefix",
     )
     js_domain: str | None = row(
-        Group.CONNECTION,
-        "NATS_JS_DOMAIN",
-        values.name,
-        None,
-        "JetStream domain.",
-        context_key="jetstream_domain",
+        Group.CONNECTION, "NATS_JS_DOMAIN", values.name, None, "JetStream domain.", context_key="jetstream_domain"
     )
     subject: str = row(
         Group.MESSAGE,
@@ -289,11 +284,7 @@ class Settings:
         "Longest first wait for a retry; doubles each time, with full jitter.",
     )
     backoff_max: timedelta = row(
-        Group.TIME,
-        "CRYPTO_TRIGGER_BACKOFF_MAX",
-        values.duration,
-        "10s",
-        "Longest wait for a retry.",
+        Group.TIME, "CRYPTO_TRIGGER_BACKOFF_MAX", values.duration, "10s", "Longest wait for a retry."
     )
     report_file: str | None = row(
         Group.OUTPUT,
@@ -318,7 +309,7 @@ class Settings:
     ping_url: str | None = row(
         Group.OUTPUT,
         "CRYPTO_TRIGGER_PING_URL",
-        values.web_address,
+        _web_address,
         None,
         "URL of a monitor that each publish calls at its end, in the protocol of healthchecks.",
         secret=True,
@@ -326,7 +317,7 @@ class Settings:
     ping_fail_url: str | None = row(
         Group.OUTPUT,
         "CRYPTO_TRIGGER_PING_FAIL_URL",
-        values.web_address,
+        _web_address,
         None,
         "URL that a publish calls if it failed; CRYPTO_TRIGGER_PING_URL is then called only after a success. Both are "
         "called as they are, by GET.",
@@ -340,18 +331,10 @@ class Settings:
         "Format of what is written to stderr: text, or json (one object per line).",
     )
     traceparent: str | None = row(
-        Group.MESSAGE,
-        "TRACEPARENT",
-        values.text,
-        None,
-        "W3C trace context, sent on with the trigger.",
+        Group.MESSAGE, "TRACEPARENT", values.text, None, "W3C trace context, sent on with the trigger."
     )
     tracestate: str | None = row(
-        Group.MESSAGE,
-        "TRACESTATE",
-        values.text,
-        None,
-        "W3C trace state, sent on with the trigger.",
+        Group.MESSAGE, "TRACESTATE", values.text, None, "W3C trace state, sent on with the trigger."
     )
 
     def __init__(self, found: Mapping[str, Any]) -> None:
@@ -381,7 +364,12 @@ class Settings:
     @property
     def ping_secrets(self) -> tuple[str, ...]:
         """The parts of the monitor's URLs that must not appear in any output; the URLs themselves are secrets, too."""
-        return tuple(part for url in (self.ping_url, self.ping_fail_url) if url for part in values.secret_parts(url))
+        urls = tuple(filter(None, (self.ping_url, self.ping_fail_url)))
+        if not urls:
+            return ()
+        from crypto_trigger.web_address import secret_parts
+
+        return tuple(part for url in urls for part in secret_parts(url))
 
     def source(self, attribute: str) -> Source:
         """Return the source of a value."""

@@ -290,9 +290,9 @@ def _server(raw: str) -> Address:
     if url.scheme not in ("nats", "tls"):
         raise ValueError(wanted)
     host = url.hostname
-    if not host or port == 0 or not _is_host(host):
+    if not host or port == 0 or not is_host(host):
         raise ValueError(f"has no valid host and port; it {wanted}")
-    _check_labels(host)
+    check_labels(host)
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError("has more text after the port; write / ? # in a password as %2F %3F %23")
     # nats.go decodes percent-escapes here; nats-py sends them undecoded.
@@ -303,40 +303,12 @@ def _server(raw: str) -> Address:
     return Address(host, port or DEFAULT_PORT, tls, user=user, password=password)
 
 
-def web_address(raw: str) -> str:
-    """Return an http or https URL as it is written. Characters that a URL cannot hold must be percent-encoded."""
-    wanted = "must be a URL that begins with http:// or https://"
-    if not (raw.isascii() and raw.isprintable()) or " " in raw:
-        raise ValueError("holds a blank, a control character or a character that is not ASCII; percent-encode it")
-    try:
-        url = urlsplit(raw)
-        host, port = url.hostname, url.port
-    except ValueError:
-        raise ValueError(f"has no valid host and port; it {wanted}") from None
-    if url.scheme not in ("http", "https"):
-        raise ValueError(wanted)
-    if "${" in raw:
-        raise ValueError("holds ${: variables are not expanded here, so write the value itself")
-    if not host or port == 0 or not _is_host(host):
-        raise ValueError(f"has no valid host and port; it {wanted}")
-    _check_labels(host)
-    if "#" in raw:
-        raise ValueError("holds a #, and what follows it would not be sent; write it as %23, or leave it out")
-    return raw
-
-
-def secret_parts(address: str) -> tuple[str, ...]:
-    """Return the parts of a web address that are secrets by themselves: its path, its query, its password."""
-    url = urlsplit(address)
-    return tuple(filter(None, (url.path, url.query, url.password, unquote(url.password or ""))))
-
-
-def _is_host(host: str) -> bool:
+def is_host(host: str) -> bool:
     """Tell whether a text can be a host name, an IPv4 address or an IPv6 address (which may have a zone: `%eth0`)."""
     return ":" in host or all(letter.isalnum() or letter in "-._" for letter in host)
 
 
-def _check_labels(host: str) -> None:
+def check_labels(host: str) -> None:
     """Raise ValueError for a host name that no resolver accepts: one of its parts, or the whole name, is too long."""
     if ":" in host:
         return

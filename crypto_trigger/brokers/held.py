@@ -11,15 +11,16 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import nats.errors
 
 from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Stream, parse_time
-from crypto_trigger.errors import BrokerError, Fact, Unusable
+from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
 from crypto_trigger.trigger import Reading, Stored
+from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -77,12 +78,34 @@ class Held:
         """Whether the stream removes messages once they are consumed, so that what is not there may have been there."""
         return self.config.get("retention") in ("workqueue", "interest")
 
+    def require_memory(self) -> None:
+        """Raise Unusable if the stream removes messages once they are consumed."""
+        if self.forgets:
+            raise Unusable(
+                f"{self.server}: stream {self.config.get('name')} removes messages once they are consumed (retention "
+                f"{self.config.get('retention')}): which slots were missed cannot be known",
+                "see the triggers as they come with: crypto-trigger listen",
+                Fact.STREAM_FORGETS,
+            )
+
 
 class Reader:
     """Reads what the stream of the settings holds of their subject, back to `back` before now. One attempt per call."""
 
     def __init__(self, settings: Settings, back: timedelta) -> None:
-        """Load credentials and certificates. Raises ConfigError if they cannot be used."""
+        """Load credentials and certificates. Raises ConfigError if they cannot be used, or nothing is stored."""
+        match settings.delivery:
+            case Delivery.JETSTREAM:
+                pass
+            case Delivery.CORE | Delivery.STREAMING:
+                raise ConfigError(
+                    settings.source("delivery").problem(
+                        "keeps nothing that this command could read: it needs JetStream, "
+                        "CRYPTO_TRIGGER_DELIVERY=jetstream"
+                    )
+                )
+            case _:
+                assert_never(settings.delivery)
         self._settings = settings
         self._back = back
         self._servers = Servers(settings)
@@ -100,7 +123,7 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
     the subject in a way that this program cannot follow; Denied without permission to read.
     """
     guess = _before(datetime.now(UTC), back + _MARGIN)
-    info, found = await _together(stream.info(), _Look.at(stream, subject, guess))
+    info, found = await together(stream.info(), _Look.at(stream, subject, guess))
     stored_as = mapped(stream, info, subject)
     if stored_as == subject and found.newest is None:
         stored_as = await _named_by_newest(stream, info, subject)
@@ -144,7 +167,7 @@ class _Look:
     async def at(cls, stream: Stream, subject: str, guess: datetime) -> _Look:
         """Ask for the first and the newest message and the first batch since `guess`, in one flight."""
         asked = cls(stream, subject)
-        first, newest, batch = await _together(
+        first, newest, batch = await together(
             stream.next(1, subject), stream.newest(subject), asked.ask_batch(start_time=_rfc3339(guess))
         )
         return replace(asked, first=first, newest=newest, batch=batch)
@@ -281,7 +304,7 @@ class _Look:
                 seq = message.seq + 1
             return part
 
-        parts = await _together(*(walk(*pair) for pair in pairwise(bounds)))
+        parts = await together(*(walk(*pair) for pair in pairwise(bounds)))
         return [message for part in parts for message in part]
 
     def _limit(self, count: int) -> None:
@@ -293,7 +316,7 @@ class _Look:
             )
 
 
-async def _together(*work: Awaitable[Any]) -> list[Any]:
+async def together(*work: Awaitable[Any]) -> list[Any]:
     """Return the results of all of `work`, which runs at the same time. The first failure ends the rest."""
     tasks = [asyncio.ensure_future(part) for part in work]
     try:

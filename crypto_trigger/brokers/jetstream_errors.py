@@ -25,6 +25,7 @@ API_RULES = (
         10002, Rejected, Fact.STORAGE_FULL, "the account's storage is full", "raise its limits, or remove messages"
     ),
     ApiRule(10008, Unavailable, Fact.JETSTREAM_BUSY, "JetStream has no leader now"),
+    ApiRule(10014, Unusable, Fact.NO_CONSUMER, "there is no such consumer of stream {stream}"),
     ApiRule(10023, Unavailable, Fact.JETSTREAM_BUSY, "the server is out of resources"),
     ApiRule(10035, Unusable, Fact.JETSTREAM_OFF, "the server does not know the account"),
     ApiRule(10037, Rejected, Fact.NO_MESSAGE, "there is no such message in stream {stream}"),

@@ -1,0 +1,204 @@
+"""The answer of `check` in its three formats: a line for Nagios, a JSON object, metrics for Prometheus.
+
+Pure: prints nothing and decides nothing.
+"""
+
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crypto_trigger.findings import Backlog, CheckResult, Finding, Level
+from crypto_trigger.freshness import State
+from crypto_trigger.values import rfc3339
+
+if TYPE_CHECKING:
+    from crypto_trigger.report import Failure
+
+_SECOND = timedelta(seconds=1)
+
+
+class Answer(NamedTuple):
+    """What a check came to: its level, its findings, and either the result or why there is none.
+
+    `stream` and `subject` are those of the settings, or empty if the settings could not be read.
+    """
+
+    level: Level
+    findings: tuple[Finding, ...]
+    stream: str = ""
+    subject: str = ""
+    result: CheckResult | None = None
+    failure: "Failure | None" = None
+
+
+class Performance(NamedTuple):
+    """One value of the performance data: a label, a value with so many decimals, a unit, thresholds, a minimum."""
+
+    name: str
+    value: float
+    decimals: int = 0
+    unit: str = ""
+    warning: float | None = None
+    critical: float | None = None
+    minimum: float | None = None
+
+
+def nagios(answer: Answer) -> str:
+    """Return one line: the status, the reasons for it, and performance data (Monitoring Plugins guidelines).
+
+    The worst findings come first; what is as it should be is left out if there is anything else.
+    """
+    ordered = sorted(answer.findings, key=lambda finding: -finding.level)
+    bad = [finding for finding in ordered if finding.level]
+    # `|` begins the performance data.
+    text = "; ".join(finding.text for finding in bad or ordered).replace("|", "/").replace("\n", "; ")
+    data = " ".join(map(_item, _performance(answer.result))) if answer.result else ""
+    return f"TRIGGER {answer.level.name} - {text}{f' | {data}' if data else ''}"
+
+
+def data(answer: Answer) -> dict[str, Any]:
+    """Return a JSON object: the keys of the nats CLI's checks, and more. Keys that do not apply are absent."""
+    found: dict[str, Any] = {"status": answer.level.name, "check_suite": "crypto-trigger", "check_name": "trigger"}
+    for level in (Level.UNKNOWN, Level.CRITICAL, Level.WARNING, Level.OK):
+        if texts := [finding.text for finding in answer.findings if finding.level is level]:
+            found[level.name.lower()] = texts
+    found |= {"stream": answer.stream, "subject": answer.subject}
+    if answer.result:
+        found |= _details(answer.result)
+    if answer.failure:
+        found["error"] = {key: value for key, value in answer.failure._asdict().items() if value is not None}
+    return {key: value for key, value in found.items() if value not in ("", None)}
+
+
+def _details(result: CheckResult) -> dict[str, Any]:
+    newest = None
+    if result.newest:
+        slot, trigger = result.newest
+        newest = {"slot": str(slot), "stored": _precise(trigger.stored_at), "seq": trigger.seq}
+        newest |= {"source": trigger.source} if trigger.source else {}
+    return {
+        "perf_data": [
+            {
+                "name": value.name,
+                "value": round(value.value, 3),
+                "warning": value.warning or 0,
+                "critical": value.critical or 0,
+                **({"unit": value.unit} if value.unit else {}),
+            }
+            for value in _performance(result)
+        ],
+        "server_time": _precise(result.now),
+        "skew_seconds": None if result.skew is None else round(result.skew / _SECOND, 3),
+        "newest": newest,
+        "missed": [str(slot) for slot in result.slots(State.MISSED)],
+        "overdue": [str(slot) for slot in result.slots(State.OVERDUE)],
+        "late": [str(slot) for slot in result.slots(State.LATE)],
+        "surplus": result.surplus,
+        "consumers": [_consumer(backlog) for backlog in result.backlogs],
+    }
+
+
+def _consumer(backlog: Backlog) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": backlog.consumer, "unacknowledged": backlog.unacknowledged}
+    if backlog.oldest:
+        found["oldest"] = _precise(backlog.oldest.stored_at)
+    return {**found, "state": backlog.level.name}
+
+
+def prometheus(answer: Answer) -> str:
+    """Return metrics in Prometheus' text format; what is not known is left out.
+
+    Times are timestamps, so that a rule can tell how old they are when it is evaluated, and not when they were written.
+    """
+    labels = {"stream": answer.stream, "subject": answer.subject}
+    lines = [
+        *_metric("check_status", "Result of the check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", labels, answer.level)
+    ]
+    result = answer.result
+    if result:
+        if result.newest:
+            start = result.newest[0].start.timestamp()
+            lines += _metric("newest_slot_timestamp_seconds", "Start of the newest slot with a trigger.", labels, start)
+        for name, meaning, value in (
+            ("expected_slots", "Slots that should have their trigger.", result.due),
+            ("missed_slots", "Finished slots without a trigger.", len(result.slots(State.MISSED))),
+            ("late_slots", "Slots whose trigger was stored after the grace.", len(result.slots(State.LATE))),
+            ("surplus_triggers", "Triggers beyond one per slot.", result.surplus),
+        ):
+            lines += _metric(f"window_{name}", meaning, labels, value)
+        if result.skew is not None:
+            meaning = "How far the clock of the checking host is ahead of the server's."
+            lines += _metric("clock_skew_seconds", meaning, labels, round(result.skew / _SECOND, 6))
+        lines += _consumer_metrics(result, labels)
+    return "\n".join(lines)
+
+
+def _consumer_metrics(result: CheckResult, labels: dict[str, str]) -> Iterator[str]:
+    name, oldest = "consumer_unacknowledged_triggers", "consumer_oldest_unacknowledged_timestamp_seconds"
+    for number, backlog in enumerate(result.backlogs):
+        own = {**labels, "consumer": backlog.consumer}
+        meaning = "Triggers of the window that the consumer has not acknowledged."
+        yield from _metric(name, meaning, own, backlog.unacknowledged, describe=not number)
+    waiting = [(backlog, backlog.oldest) for backlog in result.backlogs if backlog.oldest]
+    for number, (backlog, trigger) in enumerate(waiting):
+        own = {**labels, "consumer": backlog.consumer}
+        meaning = "When the oldest trigger was stored that the consumer has not acknowledged."
+        yield from _metric(oldest, meaning, own, round(trigger.stored_at.timestamp(), 3), describe=not number)
+
+
+def _metric(name: str, meaning: str, labels: dict[str, str], value: float, *, describe: bool = True) -> Iterator[str]:
+    """Yield the lines of one gauge; `describe` is false for all but the first line of a metric with several."""
+    name = f"crypto_trigger_{name}"
+    if describe:
+        yield f"# HELP {name} {meaning}"
+        yield f"# TYPE {name} gauge"
+    shown = ",".join(f'{label}="{_quoted(text)}"' for label, text in labels.items())
+    yield f"{name}{{{shown}}} {value:.6f}".rstrip("0").rstrip(".") if value % 1 else f"{name}{{{shown}}} {value:.0f}"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _performance(result: CheckResult) -> Iterator[Performance]:
+    thresholds = result.thresholds
+    if result.newest:
+        yield Performance("age", _age(result.newest[1].stored_at, result.now), 1, "s")
+    missed = len(result.slots(State.MISSED))
+    yield Performance("missed", missed, 0, "", thresholds.missed_warn, thresholds.missed_critical, 0)
+    yield Performance("late", len(result.slots(State.LATE)))
+    yield Performance("surplus", result.surplus)
+    if result.skew is not None:
+        yield Performance("skew", result.skew / _SECOND, 2, "s")
+    for backlog in result.backlogs:
+        yield Performance(f"{backlog.consumer}_unacknowledged", backlog.unacknowledged)
+        age = _age(backlog.oldest.stored_at, result.now) if backlog.oldest else 0.0
+        warn, critical = thresholds.consumer_warn / _SECOND, thresholds.consumer_critical / _SECOND
+        yield Performance(f"{backlog.consumer}_age", age, 1, "s", warn, critical, 0)
+
+
+def _item(value: Performance) -> str:
+    """Return one item: 'label'=value[UOM];[warn];[crit];[min]. Numbers have no exponent."""
+    label = value.name.replace("=", "_")
+    if not label.replace("_", "").replace("-", "").isalnum():
+        label = "'" + label.replace("'", "''") + "'"
+    limits = [value.warning, value.critical, value.minimum]
+    while limits and limits[-1] is None:
+        limits.pop()
+    return ";".join([f"{label}={value.value:.{value.decimals}f}{value.unit}", *map(_number, limits)])
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _age(stored_at: datetime, now: datetime) -> float:
+    return max(0.0, (now - stored_at) / _SECOND)
+
+
+def _precise(moment: datetime) -> str:
+    """Return a time in RFC 3339 format, in UTC, with milliseconds."""
+    return f"{rfc3339(moment)[:-1]}.{moment.microsecond // 1000:03d}Z"

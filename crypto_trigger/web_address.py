@@ -1,0 +1,35 @@
+"""Parse the http or https URL of a monitor, and tell its secret parts. Pure."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+from crypto_trigger.values import check_labels, is_host
+
+
+def parse(raw: str) -> str:
+    """Return an http or https URL as it is written. Characters that a URL cannot hold must be percent-encoded."""
+    wanted = "must be a URL that begins with http:// or https://"
+    if not (raw.isascii() and raw.isprintable()) or " " in raw:
+        raise ValueError("holds a blank, a control character or a character that is not ASCII; percent-encode it")
+    try:
+        url = urlsplit(raw)
+        host, port = url.hostname, url.port
+    except ValueError:
+        raise ValueError(f"has no valid host and port; it {wanted}") from None
+    if url.scheme not in ("http", "https"):
+        raise ValueError(wanted)
+    if "${" in raw:
+        raise ValueError("holds ${: variables are not expanded here, so write the value itself")
+    if not host or port == 0 or not is_host(host):
+        raise ValueError(f"has no valid host and port; it {wanted}")
+    check_labels(host)
+    if "#" in raw:
+        raise ValueError("holds a #, and what follows it would not be sent; write it as %23, or leave it out")
+    return raw
+
+
+def secret_parts(address: str) -> tuple[str, ...]:
+    """Return the parts of a web address that are secrets by themselves: its path, its query, its password."""
+    url = urlsplit(address)
+    return tuple(filter(None, (url.path, url.query, url.password, unquote(url.password or ""))))
