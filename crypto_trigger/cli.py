@@ -99,7 +99,7 @@ def _run_of(argv: "Sequence[str]", *, is_process: bool) -> Run:
     if next((word for word in argv if not word.startswith("-")), "") == "check":
         from crypto_trigger.plugin import CheckRun
 
-        return CheckRun(argv)
+        return CheckRun(argv, is_process=is_process)
     return Run(argv, is_process=is_process)
 
 
@@ -216,10 +216,10 @@ def check(
     """Check that every slot has its trigger. The exit status is 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN."""
     run: CheckRun = context.obj
     run.prepare(output_format, output_file, quiet=quiet, verbose=verbose, as_json=as_json)
-    from crypto_trigger.plugin import Asked
-
-    asked = Asked(since, grace, missed_warn, missed_critical, consumer or (), consumer_warn, consumer_critical)
-    run.check(run.load(env_file, **flags), asked)
+    settings = run.load(env_file, **flags)
+    back, cadence = options.looking_back(settings, since, grace)
+    thresholds = options.thresholds(cadence, missed_warn, missed_critical, consumer_warn, consumer_critical)
+    run.check(settings, back, cadence, thresholds, options.consumer_names(consumer))
 
 
 @app.command(epilog="Example: crypto-trigger history --since 7d --svg history.svg")

@@ -4,7 +4,7 @@
 # run.
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer.core
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from crypto_trigger.findings import Thresholds
     from crypto_trigger.freshness import Cadence
     from crypto_trigger.setting import Setting
     from crypto_trigger.settings import Settings
@@ -59,11 +60,6 @@ Update = Annotated[
     bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
 ]
 SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
-Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
-For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
-JsonLines = Annotated[
-    bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=_OUTPUT)
-]
 MissedWarn = Annotated[int, typer.Option(min=1, metavar="N", help="WARNING from so many missed slots.")]
 MissedCritical = Annotated[int, typer.Option(min=1, metavar="N", help="CRITICAL from so many missed slots.")]
 Consumer = Annotated[
@@ -99,6 +95,11 @@ OutputFile = Annotated[
         metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=_OUTPUT
     ),
 ]
+Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
+For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=_OUTPUT)
+]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,
@@ -106,35 +107,70 @@ Port = Annotated[
 ]
 
 
-def length(option: str, raw: str) -> "timedelta":
-    """Return the duration that an option gives. Raises BadParameter (status 2)."""
+def length(option: str, raw: str, *, zero: bool = False) -> "timedelta":
+    """Return the duration that an option gives; `zero` allows `0s`. Raises BadParameter (status 2)."""
     from crypto_trigger.masking import shown
-    from crypto_trigger.values import duration
+    from crypto_trigger.values import duration, tolerance
 
     try:
-        return duration(raw)
+        return tolerance(raw) if zero else duration(raw)
     except ValueError as error:
         raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
 
 
 def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[timedelta, Cadence]":
     """Return how far back to look, and how often triggers are due. Raises BadParameter (status 2)."""
-    from crypto_trigger import values
     from crypto_trigger.freshness import Cadence, check_since
     from crypto_trigger.masking import shown
+    from crypto_trigger.values import format_duration
 
-    option, raw = "--since", since
+    back = length("--since", since)
+    allowed = settings.every / _GRACE_DIVISOR if grace is None else length("--grace", grace, zero=True)
     try:
-        back = values.duration(raw)
         check_since(back, settings.every)
-        option, raw = "--grace", grace or ""
-        allowed = settings.every / _GRACE_DIVISOR if grace is None else values.tolerance(grace)
     except ValueError as error:
-        raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
+        raise typer.BadParameter(f"'{shown(since)}' {error}", param_hint="--since") from None
     if allowed > settings.every:
-        length = values.format_duration(settings.every)
-        raise typer.BadParameter(f"'{shown(raw)}' is longer than a slot, {length}", param_hint=option)
+        slot = format_duration(settings.every)
+        raise typer.BadParameter(f"'{shown(grace or '')}' is longer than a slot, {slot}", param_hint="--grace")
     return back, Cadence(settings.every, settings.early, allowed)
+
+
+def thresholds(
+    cadence: "Cadence", missed_warn: int, missed_critical: int, consumer_warn: str | None, consumer_critical: str | None
+) -> "Thresholds":
+    """Return from when on what `check` finds is bad. Raises BadParameter (status 2)."""
+    from crypto_trigger.findings import Thresholds
+    from crypto_trigger.values import format_duration
+
+    warn = cadence.grace if consumer_warn is None else length("--consumer-warn", consumer_warn, zero=True)
+    critical = (
+        cadence.every if consumer_critical is None else length("--consumer-critical", consumer_critical, zero=True)
+    )
+    if missed_warn > missed_critical:
+        raise typer.BadParameter(
+            f"{missed_warn} is more than --missed-critical {missed_critical}", param_hint="--missed-warn"
+        )
+    if warn > critical:
+        raise typer.BadParameter(
+            f"{format_duration(warn)} is longer than --consumer-critical {format_duration(critical)}",
+            param_hint="--consumer-warn",
+        )
+    return Thresholds(missed_warn, missed_critical, warn, critical)
+
+
+def consumer_names(named: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of consumers, each once. Raises BadParameter (status 2)."""
+    from crypto_trigger.masking import shown
+    from crypto_trigger.values import name
+
+    found = tuple(dict.fromkeys(named or ()))
+    for each in found:
+        try:
+            name(each)
+        except ValueError as error:
+            raise typer.BadParameter(f"'{shown(each)}' {error}", param_hint="--consumer") from None
+    return found
 
 
 class Command(typer.core.TyperCommand):

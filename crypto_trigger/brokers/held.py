@@ -94,26 +94,29 @@ class Reader:
 
     def __init__(self, settings: Settings, back: timedelta) -> None:
         """Load credentials and certificates. Raises ConfigError if they cannot be used, or nothing is stored."""
-        match settings.delivery:
-            case Delivery.JETSTREAM:
-                pass
-            case Delivery.CORE | Delivery.STREAMING:
-                raise ConfigError(
-                    settings.source("delivery").problem(
-                        "keeps nothing that this command could read: it needs JetStream, "
-                        "CRYPTO_TRIGGER_DELIVERY=jetstream"
-                    )
-                )
-            case _:
-                assert_never(settings.delivery)
+        self._servers = servers_that_store(settings)
         self._settings = settings
         self._back = back
-        self._servers = Servers(settings)
 
     async def __call__(self, attempt: Attempt) -> Held:
         """Make one attempt. Raises a BrokerError."""
         async with self._servers.connect(attempt) as connection:
             return await read(Stream(connection, self._settings), self._settings.subject, self._back)
+
+
+def servers_that_store(settings: Settings) -> Servers:
+    """Return the servers of the settings. Raises ConfigError if credentials cannot be used, or nothing is stored."""
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            return Servers(settings)
+        case Delivery.CORE | Delivery.STREAMING:
+            raise ConfigError(
+                settings.source("delivery").problem(
+                    "keeps nothing that this command could read: it needs JetStream, CRYPTO_TRIGGER_DELIVERY=jetstream"
+                )
+            )
+        case _:
+            assert_never(settings.delivery)
 
 
 async def read(stream: Stream, subject: str, back: timedelta) -> Held:
