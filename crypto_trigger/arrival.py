@@ -6,13 +6,15 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
+from crypto_trigger.history import source
 from crypto_trigger.trigger import Slot, Stored
 
 
 class Arrival(NamedTuple):
     """A trigger that has arrived. `time` is when it was stored, or received if it is not stored (core NATS).
 
-    `seq` is its sequence in the stream, or None if it is not stored. `source` is its `ce-source`, if it has one.
+    `seq` is its sequence in the stream, or None if it is not stored. `source` tells who published it (see
+    `history.source`).
     """
 
     subject: str
@@ -28,7 +30,7 @@ class Arrival(NamedTuple):
         slot = message.slot(every, early)
         if slot is None:
             return None
-        return cls(subject, slot, message.stored_at, payload, message.seq or None, message.source)
+        return cls(subject, slot, message.stored_at, payload, message.seq or None, source(message))
 
     @property
     def lateness(self) -> timedelta:

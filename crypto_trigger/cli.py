@@ -105,8 +105,10 @@ def _run_of(argv: "Sequence[str]", *, is_process: bool) -> Run:
 
 def _problem(end: SystemExit) -> str:
     """Return what the parser found wrong, or an empty text. It raises SystemExit while it handles its own error."""
-    said = getattr(end.__context__, "format_message", None)
-    return str(said()) if said else ""
+    format_message = getattr(end.__context__, "format_message", None)
+    said = str(format_message()) if format_message else ""
+    # Where the command is missing, the message is the help.
+    return "the command is missing" if said.startswith("Usage: ") else said
 
 
 def _show_version(value: bool) -> None:

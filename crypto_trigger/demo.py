@@ -5,30 +5,35 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from crypto_trigger import signals
-from crypto_trigger.brokers.core import listening
+from crypto_trigger.brokers.follower import Follower
 from crypto_trigger.brokers.jetstream import Publisher
 from crypto_trigger.brokers.setup import StreamSetup
+from crypto_trigger.brokers.subscriber import Subscriber
 from crypto_trigger.delivery import deliver
 from crypto_trigger.draft import Draft
-from crypto_trigger.errors import BrokerError, Status, Unavailable
+from crypto_trigger.errors import BrokerError, Interrupted, Status, Unavailable
+from crypto_trigger.listener import Bounds, Listener
 from crypto_trigger.render import report_line, setup_line
 from crypto_trigger.report import Report, verdict
-from crypto_trigger.retry import GaveUp, Limits, Retry
+from crypto_trigger.retry import Attempt, GaveUp, Limits, Retry
 from crypto_trigger.server import Server
 from crypto_trigger.settings import load
-from crypto_trigger.values import Address, rfc3339
+from crypto_trigger.values import Address
 
 if TYPE_CHECKING:
     from crypto_trigger.output import Output
     from crypto_trigger.settings import Settings
 
-# How often to check that the server still runs.
-_POLL_SECONDS = 0.1
+# How long the subscriber of the demo waits for the trigger, and then for another one, in seconds.
+_FIRST_SECONDS, _NEXT_SECONDS = 1.0, 0.05
+# How long `demo --stay` tries to connect again: its server runs, or it has ended.
+_STAY_LIMITS = Limits(give_up_after=0.5, backoff_base=0.1, backoff_max=0.1)
 
 
 def run(output: Output, port: int) -> None:
@@ -57,15 +62,15 @@ def stay(output: Output, port: int) -> None:
 async def _run(output: Output, settings: Settings) -> None:
     now = datetime.now(UTC)
     received: list[str] = []
-    async with listening(settings, lambda subject, payload: received.append(f"{payload.decode()} on {subject}")):
+    patience = settings.give_up_after.total_seconds()
+    async with Subscriber(settings).open(Attempt(1, lambda: patience)) as messages:
         await _set_up(output, settings)
         await _publish(output, settings, now, "crypto-trigger publish")
         await _publish(output, settings, now, "crypto-trigger publish        # again, in the same slot")
-        # The subscriber may get its message after the publisher got its acknowledgement.
-        for _ in range(100):
-            if received:
-                break
-            await asyncio.sleep(0.01)
+        with suppress(TimeoutError):
+            while True:
+                arrival = await asyncio.wait_for(messages.next(), _NEXT_SECONDS if received else _FIRST_SECONDS)
+                received.append(f"{arrival.payload.decode()} on {arrival.subject}")
     output.answer(f"\nWhat a subscriber received: {', '.join(received) or 'nothing'}", {})
     with socket.socket() as taken:
         # Bound but not listening: no other program can take the port, and every connection is refused.
@@ -76,27 +81,23 @@ async def _run(output: Output, settings: Settings) -> None:
 
 
 async def _stay(output: Output, settings: Settings) -> None:
-    stopped = asyncio.Event()
+    started = time.monotonic()
     await _set_up(output, settings)
-
-    def show(subject: str, payload: bytes) -> None:
-        output.show(f"{rfc3339(datetime.now(UTC))} {subject} {payload.decode(errors='backslashreplace')}")
-
-    with signals.routed(asyncio.get_running_loop(), lambda _: stopped.set()):
-        async with listening(settings, show) as connection:
-            output.answer(
-                f"\nListening. In another terminal: NATS_URL={settings.servers[0]} crypto-trigger publish\n"
-                "Ctrl-C stops the server and removes its data.\n",
-                {},
-            )
-            while not stopped.is_set():
-                if not connection.client.is_connected:
-                    raise Unavailable(
-                        f"{settings.servers[0]}: the demo's nats-server has ended",
-                        "start it again with: crypto-trigger demo --stay",
-                    )
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stopped.wait(), _POLL_SECONDS)
+    output.answer(
+        f"\nListening. In another terminal: NATS_URL={settings.servers[0]} crypto-trigger publish\n"
+        "Ctrl-C stops the server and removes its data.\n",
+        {},
+    )
+    source = Follower(settings, started, None)
+    # A signal is the ordinary end, however early it comes.
+    try:
+        with suppress(Interrupted):
+            await Listener(source, settings.subject, Bounds(None, None, started), _STAY_LIMITS, output).run()
+    except Unavailable as error:
+        raise Unavailable(
+            f"{settings.servers[0]}: the demo's nats-server has ended",
+            "start it again with: crypto-trigger demo --stay",
+        ) from error
 
 
 async def _set_up(output: Output, settings: Settings) -> None:

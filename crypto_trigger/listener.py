@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from crypto_trigger.arrival_formats import arrival_data, arrival_line
 from crypto_trigger.errors import BrokerError, Interrupted, Unavailable
-from crypto_trigger.render import arrival_data, arrival_line
 from crypto_trigger.retry import GaveUp, Limits, Retry
 from crypto_trigger.values import format_duration
 

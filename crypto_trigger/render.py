@@ -6,16 +6,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, assert_never
 
 from crypto_trigger.errors import Outcome
-from crypto_trigger.masking import escaped
 from crypto_trigger.values import Delivery, rfc3339
 
 if TYPE_CHECKING:
-    from crypto_trigger.arrival import Arrival
     from crypto_trigger.brokers.setup import SetupResult
     from crypto_trigger.report import Report
 
-# How much of a payload a line shows, in bytes.
-_SHOWN = 200
 _GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
 
 
@@ -119,37 +115,6 @@ def _reason(report: Report) -> str:
         case _:
             assert_never(report.delivery)
     return f"{said}; {_slot(report)} {end}"
-
-
-def arrival_line(arrival: Arrival) -> str:
-    """Return a trigger that has arrived as one line for a person to read. A long payload is cut."""
-    seconds = arrival.lateness.total_seconds()
-    when = f"{abs(seconds):.1f}s {'before' if seconds < 0 else 'after'} its slot began"
-    place = f"received {when}" if arrival.seq is None else f"sequence {arrival.seq}, stored {when}"
-    by = f" by {arrival.source}" if arrival.source else ""
-    return escaped(f"{arrival.subject} for {arrival.slot}: {place}{by}: {_payload(arrival.payload[:_SHOWN])}") + (
-        f"... ({len(arrival.payload)} bytes)" if len(arrival.payload) > _SHOWN else ""
-    )
-
-
-def arrival_data(arrival: Arrival) -> dict[str, Any]:
-    """Return a trigger that has arrived as a JSON object. Every key is there; one that does not apply is null."""
-    return {
-        "subject": arrival.subject,
-        "slot": str(arrival.slot),
-        "seq": arrival.seq,
-        "stored": None
-        if arrival.seq is None
-        else f"{arrival.time.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z",
-        "lateness_seconds": arrival.lateness.total_seconds(),
-        "source": arrival.source,
-        "payload": _payload(arrival.payload),
-    }
-
-
-def _payload(payload: bytes) -> str:
-    r"""Return a payload as text; a byte that is not UTF-8 is written as `\xff`."""
-    return payload.decode(errors="backslashreplace")
 
 
 def setup_line(setup: SetupResult) -> str:

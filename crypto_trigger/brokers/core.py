@@ -1,24 +1,20 @@
-"""Core NATS: publish to the subscribers that listen at the moment, and subscribe. Nothing is stored."""
+"""Core NATS: publish to the subscribers that listen at the moment. Nothing is stored."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.errors import Fact, Outcome, Unavailable, Unusable
-from crypto_trigger.retry import Attempt
 from crypto_trigger.trigger import Receipt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
     from crypto_trigger.brokers.connection import Connection
     from crypto_trigger.draft import Draft
+    from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
 
 _STATUS = "Status"
@@ -83,20 +79,3 @@ class Publisher:
         subscription = await connection.client.subscribe(inbox)
         await connection.processed(inbox, Phase.CONNECT)
         return subscription
-
-
-@asynccontextmanager
-async def listening(settings: Settings, heard: Callable[[str, bytes], None]) -> AsyncIterator[Connection]:
-    """Call `heard` with the subject and payload of every message on the subject, while the block runs.
-
-    The server has processed the subscription when the block begins. Raises a BrokerError.
-    """
-    patience = settings.give_up_after.total_seconds()
-
-    async def on_message(message: Msg) -> None:
-        heard(message.subject, message.data)
-
-    async with Servers(settings).connect(Attempt(1, lambda: patience)) as connection:
-        await connection.client.subscribe(settings.subject, cb=on_message)
-        await connection.processed(settings.subject, Phase.ASK)
-        yield connection

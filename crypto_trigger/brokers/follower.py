@@ -26,7 +26,7 @@ from crypto_trigger.errors import BrokerError, Fact, Unavailable, Unusable
 from crypto_trigger.trigger import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from nats.aio.msg import Msg
 
@@ -40,6 +40,8 @@ _INACTIVE = 10 * NANOSECONDS
 # The server sends a heartbeat so often in the time that we wait for one, and ends a request after so many such times.
 _HEARTBEATS = 4
 _WAITS = 4
+# The `err_code` of a stream or account that takes no more consumers (nats-server, `server/errors.json`).
+_TOO_MANY_CONSUMERS = 10026
 _ACK_PREFIX = "$JS.ACK."
 _PENDING = "Nats-Pending-Messages"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -99,8 +101,8 @@ class Follower:
         self._since = since
         self._begin: datetime | None = None
         self._place: _Place | None = None
-        # Consumers that were not deleted because their connection was lost.
-        self._left: list[str] = []
+        # The consumer that may exist. It is left behind when its connection is lost.
+        self._consumer = ""
 
     @asynccontextmanager
     async def open(self, attempt: Attempt) -> AsyncIterator[_Messages]:
@@ -111,14 +113,14 @@ class Follower:
                 info = await stream.info()
                 subject = self._check(stream, info)
                 start = self._start(info)
+                await self._delete(stream)
                 name = f"listen-{os.urandom(6).hex()}"
-                self._left.append(name)
-                await self._create(stream, name, subject, start)
+                await self._create(stream, name, subject, start, info.created)
             except BrokerError as error:
                 raise self.explained(error, stream) from error.__cause__
             try:
                 async with Inbox.open(connection, connection.client.new_inbox()) as inbox:
-                    yield _Messages(self, stream, name, subject, inbox, info.created)
+                    yield _Messages(self, stream, name, subject, inbox, info.created, start)
             finally:
                 await self._delete(stream)
 
@@ -169,7 +171,10 @@ class Follower:
             begin = max(begin, last.stored_at + timedelta(microseconds=1))
         return {"deliver_policy": "by_start_time", "opt_start_time": begin.isoformat(timespec="microseconds")}
 
-    async def _create(self, stream: Stream, name: str, subject: str, start: dict[str, object]) -> None:
+    async def _create(
+        self, stream: Stream, name: str, subject: str, start: Mapping[str, object], created: datetime | None
+    ) -> None:
+        self._consumer, before = name, self._consumer
         config = {
             "name": name,
             "description": "crypto-trigger listen",
@@ -180,20 +185,29 @@ class Follower:
             "mem_storage": True,
             **start,
         }
-        answer = await stream.request(
-            f"CONSUMER.CREATE.{stream.name}.{name}.{subject}", {"stream_name": stream.name, "config": config}
-        )
-        if answer.get("name") != name:
-            raise stream.nonsense("does not name the consumer that was created")
+        api = f"CONSUMER.CREATE.{stream.name}.{name}.{subject}"
+        try:
+            answer = await stream.request(api, {"stream_name": stream.name, "config": config})
+        except BrokerError as error:
+            if before and error.code == _TOO_MANY_CONSUMERS:
+                # The one that was left behind still counts.
+                raise Unavailable(error.message, error.hint, error.fact, error.said) from error
+            raise
+        delivered = answer.get("delivered")
+        if answer.get("name") != name or not isinstance(delivered, dict):
+            raise stream.nonsense("does not describe the consumer that was created")
+        seq = delivered.get("stream_seq")
+        if self._place is None and self._begin and type(seq) is int:
+            # The next consumer begins here as well, even if a new leader's clock is behind.
+            self._place = _Place(created, Stored(seq, self._begin))
 
     async def _delete(self, stream: Stream) -> None:
-        """Ask the server to delete our consumers, and wait for no answer: where it fails, the server does it later."""
+        """Ask the server to delete our consumer, and wait for no answer: if that fails, the server does it later."""
         client = stream.connection.client
-        with suppress(Exception):
-            for name in self._left:
-                await client.publish(stream.api("CONSUMER.DELETE") + f".{name}", b"", reply=client.new_inbox())
-            if client.is_connected:
-                self._left.clear()
+        if self._consumer:
+            with suppress(Exception):
+                api = f"{stream.api('CONSUMER.DELETE')}.{self._consumer}"
+                await client.publish(api, b"", reply=client.new_inbox())
 
     def explained(self, error: BrokerError, stream: Stream) -> BrokerError:
         """Return the error in the words of a listener."""
@@ -230,6 +244,7 @@ class _Messages:
         subject: str,
         inbox: Inbox,
         created: datetime | None,
+        start: Mapping[str, object],
     ) -> None:
         self.server = str(stream.connection.server)
         self._follower = follower
@@ -243,7 +258,8 @@ class _Messages:
         # in the stream.
         self._due = 0
         self._number = 0
-        self._seq = 0
+        first = start.get("opt_start_seq")
+        self._seq = first - 1 if isinstance(first, int) else 0
 
     async def next(self) -> Arrival:
         """Return the next trigger. Raises a BrokerError."""

@@ -6,6 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import nats.errors
+
+from crypto_trigger.brokers.failures import ConnectionLost
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -33,7 +37,7 @@ class Inbox:
         finally:
             if inbox._next:
                 inbox._next.cancel()
-                await asyncio.wait({inbox._next})
+                await asyncio.gather(inbox._next, return_exceptions=True)
 
     @property
     def subject(self) -> str:
@@ -48,11 +52,15 @@ class Inbox:
         # If the limit ends the wait, the task goes on: nats-py may have given it the message at the same moment.
         if self._next is None:
             self._next = asyncio.ensure_future(self._subscription.next_msg(timeout=None))
-        if not self._next.done():
-            await self._connection.ask(_done(self._next), about, phase)
-        taken, self._next = self._next, None
-        return taken.result()
+        try:
+            return await self._connection.ask(self._come(self._next), about, phase)
+        finally:
+            if self._next.done():
+                self._next = None
 
-
-async def _done(task: asyncio.Task[Msg]) -> None:
-    await asyncio.wait({task})
+    async def _come(self, task: asyncio.Task[Msg]) -> Msg:
+        await asyncio.wait({task})
+        try:
+            return task.result()
+        except (nats.errors.ConnectionClosedError, asyncio.CancelledError):
+            raise ConnectionLost(str(self._connection.client.last_error or "")) from None

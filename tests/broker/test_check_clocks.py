@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.clocks import clock, durations, roomy
-from support.monitors import line
+from support.plugin_answers import line
 from support.processes import execute
 from support.streams import add_stream, put, stored
 

@@ -6,7 +6,7 @@ import json
 import pytest
 from support.cluster import Cluster
 from support.consumers import add_consumer, consumer_info, fetch, take_pushed
-from support.monitors import line, see
+from support.plugin_answers import line, see
 from support.patience import until
 from support.streams import add_stream, client, put, stored
 

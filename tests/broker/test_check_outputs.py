@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support.monitors import labels, line, metrics
+from support.plugin_answers import labels, line, metrics
 from support.processes import HANGS, PROGRAM, Process, beginning_with
 from support.scripted import Scripted, full_backlog
 from support.streams import add_stream, put

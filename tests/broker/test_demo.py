@@ -102,10 +102,10 @@ def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, st
     server, guard = children(stay.process.popen.pid)
     url = f"nats://127.0.0.1:{port}"
     assert run("publish", "--server", url).out.startswith("published crypto.update")
-    assert stay.until("crypto.update").endswith(' crypto.update {"trigger":"update"}')
+    assert stay.until("crypto.update").endswith(': {"trigger":"update"}')
     # Whatever comes is shown, and shown safely.
     put(url, "crypto.update", b"\x1b[2J\xff")
-    assert stay.until("crypto.update").endswith(r" crypto.update \x1b[2J\xff")
+    assert stay.until("crypto.update").endswith(r": \x1b[2J\xff")
     assert stay.stop(signum) == (0, "stopped; no process and no file is left", "")
     assert not Path(f"/proc/{server}").exists()
     assert not Path(f"/proc/{guard}").exists()

@@ -13,8 +13,9 @@ from support.processes import HANGS, is_one_clean_line
 from support.scripted import Scripted
 from support.traces import children, using
 
-from crypto_trigger.brokers.core import listening
+from crypto_trigger.brokers.subscriber import Subscriber
 from crypto_trigger.errors import TriggerError
+from crypto_trigger.retry import Attempt
 from crypto_trigger.settings import load
 
 
@@ -79,7 +80,7 @@ def deaf(talk):
 def test_no_one_listens_over_a_connection_that_hears_nothing():
     async def begin(url):
         flags = {"servers": url, "timeout": "300ms"}
-        async with listening(load(flags, os.devnull, {}), lambda *_: None):
+        async with Subscriber(load(flags, os.devnull, {})).open(Attempt(1, lambda: 5.0)):
             pytest.fail("it says that it listens")
 
     with Scripted(deaf) as server, pytest.raises(TriggerError):

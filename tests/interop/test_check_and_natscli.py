@@ -5,7 +5,7 @@ import os
 import pytest
 from support.clocks import rfc3339, roomy
 from support.consumers import add_consumer, fetch
-from support.monitors import line
+from support.plugin_answers import line
 from support.programs import program
 from support.shell import do
 from support.streams import add_stream, put, stored
