@@ -7,8 +7,8 @@ import pytest
 from support import monitors
 from support.clocks import rfc3339, roomy
 from support.consumers import add_consumer
-from support.plugin_answers import see
 from support.patience import until
+from support.plugin_answers import see
 from support.streams import add_stream, put, stored
 
 from crypto_trigger.server import Server

@@ -6,8 +6,8 @@ import json
 import pytest
 from support.cluster import Cluster
 from support.consumers import add_consumer, consumer_info, fetch, take_pushed
-from support.plugin_answers import line, see
 from support.patience import until
+from support.plugin_answers import line, see
 from support.streams import add_stream, client, put, stored
 
 SLOTS = ("2026-01-01T00:00:00Z", "2026-01-01T00:15:00Z", "2026-01-01T00:30:00Z")

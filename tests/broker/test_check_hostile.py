@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from nats.js.api import StreamSource
 from support.answers import NO_MESSAGE, stream_info
 from support.clocks import roomy
-from support.plugin_answers import line, see
 from support.patience import until
+from support.plugin_answers import line, see
 from support.scripted import Scripted
 from support.streams import add_stream, client, put, stored
 
