@@ -153,7 +153,8 @@ def thresholds(
         )
     if warn > critical:
         raise typer.BadParameter(
-            f"{format_duration(warn)} is longer than --consumer-critical {format_duration(critical)}",
+            f"{format_duration(warn)}{'' if consumer_warn else ' (the grace)'} is longer than --consumer-critical "
+            f"{format_duration(critical)}{'' if consumer_critical else ' (one slot)'}",
             param_hint="--consumer-warn",
         )
     return Thresholds(missed_warn, missed_critical, warn, critical)

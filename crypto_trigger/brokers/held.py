@@ -20,6 +20,7 @@ from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Stream, parse_time
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
+from crypto_trigger.settings import Settings
 from crypto_trigger.trigger import Reading, Stored
 from crypto_trigger.values import Delivery
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from crypto_trigger.retry import Attempt
-    from crypto_trigger.settings import Settings
 
 # The most messages that are read. Each takes about half a kilobyte of memory.
 MOST = 100_000

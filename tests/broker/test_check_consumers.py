@@ -189,7 +189,8 @@ def test_missed_slots_and_a_consumer_are_told_together(run, place):
     seen = check(run)
     assert seen.status == 2
     assert seen.text.startswith("missed ")
-    assert seen.text.endswith(f"; stream {place.stream} has no consumer api")
+    assert f"; stream {place.stream} has no consumer api" in seen.text
+    assert len(seen.json["critical"]) == 2
 
 
 def test_a_consumer_whose_leader_is_lost(run, place, monkeypatch):
