@@ -102,7 +102,7 @@ class Reader:
             return await read(Stream(connection, self._settings), self._settings.subject, self._back)
 
 
-def servers_that_store(settings: "Settings") -> Servers:
+def servers_that_store(settings: Settings) -> Servers:
     """Return the servers of the settings. Raises ConfigError if credentials cannot be used, or nothing is stored."""
     match settings.delivery:
         case Delivery.JETSTREAM:
