@@ -129,6 +129,10 @@ def prometheus(answer: Answer) -> str:
             ("surplus_triggers", "Triggers beyond one per slot.", result.surplus),
         ):
             lines += _metric(f"window_{name}", meaning, labels, value)
+        if missed := result.slots(State.MISSED):
+            # An alert names it. `newest_slot_timestamp_seconds` does not tell of a slot that was missed before it.
+            name, meaning = "window_newest_missed_slot_timestamp_seconds", "Start of the newest slot that was missed."
+            lines += _metric(name, meaning, labels, missed[-1].start.timestamp())
         if result.skew is not None:
             meaning = "How far the clock of the checking host is ahead of the server's."
             lines += _metric("clock_skew_seconds", meaning, labels, round(result.skew / _SECOND, 6))
