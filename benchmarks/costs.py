@@ -1,6 +1,6 @@
 """Measure what one run costs, next to other ways to publish one message: the command line.
 
-Standard library only, Linux. Starts its own nats-server. Every variant is a whole process, measured by the operating
+Linux. Starts its own nats-server. Every variant is a whole process, measured by the operating
 system; all variants run once in each round, in random order, and ratios are taken within a round, so that a busy
 machine slows both sides. Every run must have stored exactly one message, or the benchmark ends with status 1.
 """
@@ -23,6 +23,7 @@ from herd import MOST, herd
 from machine import describe, load_average
 from network import refused, rtt, slow_server
 from one_run import instructions, no_pyc, one_run, payload
+from reading import reading
 from resident import resident
 
 # Each prints its table and returns whether every budget holds.
@@ -35,6 +36,7 @@ MODES = {
     "instructions": instructions,
     "rtt": rtt,
     "big-stream": big_stream,
+    "reading": reading,
     "slow-server": slow_server,
     "resident": resident,
 }
@@ -46,6 +48,7 @@ _ALL = (
     ("herd", str(MOST), "--repeats", "3"),
     ("herd", "400"),
     ("big-stream",),
+    ("reading",),
     ("payload",),
     ("refused",),
     ("slow-server",),
@@ -57,6 +60,7 @@ _SHORT = (
     ("rtt",),
     ("herd", "10"),
     ("big-stream",),
+    ("reading",),
     ("refused",),
     ("resident", "2"),
 )

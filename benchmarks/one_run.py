@@ -15,6 +15,7 @@ from variants import payload_variant, variants
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from bench import Bench
     from variants import Variant
@@ -120,10 +121,18 @@ def instructions(bench: Bench, _: argparse.Namespace) -> bool:
 
 def count_instructions(bench: Bench, variant: Variant, valgrind: str) -> int:
     """Return how many instructions one run executes."""
-    tool = (valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", "--log-file=counted")
     environment = (*variant.environment, ("PYTHONHASHSEED", "0"))
-    bench.run(variant._replace(command=(*tool, *variant.command), environment=environment))
-    counted = re.search(r"I\s+refs:\s+([\d,]+)", Path("counted").read_text())
-    if not counted:
+
+    def run(tool: tuple[str, ...]) -> None:
+        bench.run(variant._replace(command=(*tool, *variant.command), environment=environment))
+
+    return counted(run, valgrind)
+
+
+def counted(run: Callable[[tuple[str, ...]], object], valgrind: str) -> int:
+    """Return how many instructions a run executes; it is given the words that go before its command."""
+    run((valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", "--log-file=counted"))
+    found = re.search(r"I\s+refs:\s+([\d,]+)", Path("counted").read_text())
+    if not found:
         raise SystemExit("valgrind counted nothing")
-    return int(counted[1].replace(",", ""))
+    return int(found[1].replace(",", ""))

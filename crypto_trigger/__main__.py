@@ -5,6 +5,9 @@ from __future__ import annotations
 import gc
 import sys
 
+# The status of a monitoring plugin for what it does not know. Python's own statuses have other meanings there.
+_UNKNOWN = 3
+
 
 def main() -> None:
     """Run the command line and exit with its status."""
@@ -19,8 +22,12 @@ def main() -> None:
 
         status = run()
     except signals.Signalled as signalled:
-        # A monitoring plugin has a status of its own for what is not known.
-        status = 3 if "check" in sys.argv[1:2] else 128 + signalled.signum
+        status = _UNKNOWN if sys.argv[1:2] == ["check"] else 128 + signalled.signum
+    except Exception:
+        if sys.argv[1:2] != ["check"]:
+            raise
+        sys.excepthook(*sys.exc_info())
+        status = _UNKNOWN
     signals.ignore()
     # Without this, the interpreter looks at every live object once more at exit.
     gc.freeze()

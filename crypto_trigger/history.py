@@ -1,29 +1,24 @@
 """What became of each slot of a time, and the totals. Pure: stored messages and the time are arguments."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from itertools import pairwise
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Self
 
-from crypto_trigger.freshness import Window, entries
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime, timedelta
-
-    from crypto_trigger.freshness import Cadence, Entry, State
-    from crypto_trigger.trigger import Slot, Stored
+from crypto_trigger.freshness import Cadence, Entry, State, Window, entries
+from crypto_trigger.trigger import Slot, Stored
 
 # The source of what the server's message scheduler stores: the headers are those of the schedule.
 SCHEDULE = "nats-schedule"
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Lateness:
+class Lateness(NamedTuple):
     """How late triggers were stored after their slots began: the median, the 99th percentile, and the maximum.
 
     Each is the lateness of one trigger (nearest rank). They are negative if triggers were stored before their slots.
@@ -34,7 +29,7 @@ class Lateness:
     most: timedelta
 
     @classmethod
-    def of(cls, values: Iterable[timedelta]) -> Lateness | None:
+    def of(cls, values: Iterable[timedelta]) -> Self | None:
         """Return the three values, or None if there are no triggers."""
         ordered = sorted(values)
         if not ordered:
@@ -43,8 +38,7 @@ class Lateness:
         return cls(p50, p99, ordered[-1])
 
 
-@dataclass(frozen=True)
-class Gap:
+class Gap(NamedTuple):
     """A time without a trigger: from the time one was stored until the next one was, or until now."""
 
     start: datetime
@@ -56,8 +50,7 @@ class Gap:
         return self.end - self.start
 
 
-@dataclass(frozen=True)
-class History:
+class History(NamedTuple):
     """The slots of a time, the oldest first, and the totals.
 
     `now` is the server's time and `since` how far back the slots go. `surplus` counts triggers beside the first one of
@@ -86,7 +79,7 @@ class History:
         cadence: Cadence,
         subject: str,
         stream: str,
-    ) -> History:
+    ) -> Self:
         """Return the history of the slots that began in the time `since` before `now`.
 
         `messages` are those stored in that time, and `first` is the oldest trigger that the stream still holds.

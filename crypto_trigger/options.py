@@ -12,15 +12,10 @@ import typer
 import typer.core
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from crypto_trigger.freshness import Cadence
     from crypto_trigger.setting import Setting
-    from crypto_trigger.settings import Settings
 
 # Names of `setting.Group`, which is not loaded before a command needs it.
-_MESSAGE, _TIME, _OUTPUT = "Message", "Time", "Output"
-_GRACE_DIVISOR = 3
+_MESSAGE, _OUTPUT = "Message", "Output"
 EnvFile = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="File of settings, NAME=value a line.  [default: .env, if there is one]"),
@@ -38,20 +33,6 @@ Quiet = Annotated[
     typer.Option("--quiet", "-q", help="Print no answer: the exit status tells.", rich_help_panel=_OUTPUT),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.", rich_help_panel=_OUTPUT)]
-_SINCE = typer.Option(metavar="DURATION", help="How far back to look.", rich_help_panel=_TIME)
-Since = Annotated[str, _SINCE]
-MaybeSince = Annotated[str | None, _SINCE]
-Grace = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="How long after its start a slot without a trigger is not yet late.  [default: a third of a slot]",
-        rich_help_panel=_TIME,
-    ),
-]
-Svg = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Write the picture to this file.", rich_help_panel=_OUTPUT)
-]
 Replicas = Annotated[
     int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster.  [default: 1 when it is created]")
 ]
@@ -59,82 +40,11 @@ Update = Annotated[
     bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
 ]
 SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
-Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
-For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
-JsonLines = Annotated[
-    bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=_OUTPUT)
-]
-MissedWarn = Annotated[int, typer.Option(min=1, metavar="N", help="WARNING from so many missed slots.")]
-MissedCritical = Annotated[int, typer.Option(min=1, metavar="N", help="CRITICAL from so many missed slots.")]
-Consumer = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Has this consumer acknowledged the triggers? May be given several times."),
-]
-ConsumerWarn = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="WARNING if a consumer has not acknowledged a trigger for longer.  [default: the grace]",
-    ),
-]
-ConsumerCritical = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="CRITICAL if a consumer has not acknowledged a trigger for longer.  [default: one slot]",
-    ),
-]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help="Format of the answer: nagios, json or prometheus.  [default: nagios]",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-OutputFile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=_OUTPUT
-    ),
-]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,
     typer.Option(min=1, max=65535, help="Port of the server.  [default: 4222 with --stay, otherwise a free one]"),
 ]
-
-
-def length(option: str, raw: str) -> "timedelta":
-    """Return the duration that an option gives. Raises BadParameter (status 2)."""
-    from crypto_trigger.masking import shown
-    from crypto_trigger.values import duration
-
-    try:
-        return duration(raw)
-    except ValueError as error:
-        raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
-
-
-def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[timedelta, Cadence]":
-    """Return how far back to look, and how often triggers are due. Raises BadParameter (status 2)."""
-    from crypto_trigger import values
-    from crypto_trigger.freshness import Cadence, check_since
-    from crypto_trigger.masking import shown
-
-    option, raw = "--since", since
-    try:
-        back = values.duration(raw)
-        check_since(back, settings.every)
-        option, raw = "--grace", grace or ""
-        allowed = settings.every / _GRACE_DIVISOR if grace is None else values.tolerance(grace)
-    except ValueError as error:
-        raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
-    if allowed > settings.every:
-        length = values.format_duration(settings.every)
-        raise typer.BadParameter(f"'{shown(raw)}' is longer than a slot, {length}", param_hint=option)
-    return back, Cadence(settings.every, settings.early, allowed)
 
 
 class Command(typer.core.TyperCommand):

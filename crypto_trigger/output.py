@@ -218,10 +218,10 @@ class Output:
         """Print a warning, on stderr."""
         self._write_optional(self._stderr, self._log("warning", "warning", message, "warning: "))
 
-    def detail(self, message: str, event: str = "detail") -> None:
+    def detail(self, message: str) -> None:
         """Print a detail on stderr, with `--verbose` only."""
         if self.verbose:
-            self._write_optional(self._stderr, self._log("info", event, message))
+            self._write_optional(self._stderr, self._log("info", "detail", message))
 
     def waiting(self, wait: Wait) -> None:
         """Show why a run waits: as a line with `--verbose`, as a spinner on a terminal, else not at all."""
@@ -230,7 +230,7 @@ class Output:
             f"next in {wait.wait:.1f}s, giving up in {wait.left:.0f}s"
         )
         if self.verbose:
-            self.detail(text, "attempt_failed")
+            self._write_optional(self._stderr, self._log("warning", "attempt_failed", text))
         elif self._stderr.is_terminal and not self.quiet and self.log_format == "text":
             self._spin(self._clean(text))
 

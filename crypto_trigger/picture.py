@@ -67,7 +67,7 @@ def picture(history: History, width: int, *, ascii_only: bool = False) -> list[L
     lines += [(), *_legend(history, width, ascii_only=ascii_only), ()]
     for name, text, style in _facts(history):
         lines += _paragraph(name, text, width, style)
-    return lines
+    return [_cut(line, width) for line in lines]
 
 
 def mark(state: State, *, ascii_only: bool = False) -> str:
@@ -78,7 +78,7 @@ def mark(state: State, *, ascii_only: bool = False) -> str:
         case State.LATE:
             return "L" if ascii_only else "▲"
         case State.MISSED:
-            return "x" if ascii_only else "\N{MULTIPLICATION SIGN}"
+            return "x" if ascii_only else "×"
         case State.OVERDUE:
             return "!"
         case State.PENDING:
@@ -150,6 +150,17 @@ def _legend(history: History, width: int, *, ascii_only: bool) -> Iterator[Line]
     yield line
 
 
+def _cut(line: Line, width: int) -> Line:
+    """Return what fits of a line; only a terminal of a few columns cuts any."""
+    if _width(line) <= width:
+        return line
+    spans = []
+    for text, style in line:
+        spans.append(Span(text[:width], style))
+        width -= len(spans[-1].text)
+    return tuple(spans)
+
+
 def _width(line: Line) -> int:
     return sum(len(span.text) for span in line)
 
@@ -181,7 +192,7 @@ def _facts(history: History) -> Iterator[tuple[str, str, Style]]:
     yield "longest gap", f"{short(history.gap.length)}, from {start} to {end}", Style.PLAIN
     if history.sources:
         texts = [f"{_name(name)} ({count})" for name, count in history.sources.items()]
-        yield "published by", _listed(texts[:_MOST_NAMED], len(texts)), Style.PLAIN
+        yield "published by", _listed(texts[:_MOST_NAMED], len(texts), "more"), Style.PLAIN
 
 
 class _Calendar:
@@ -236,9 +247,9 @@ def _name(of: str) -> str:
     return said if len(said) <= _LONGEST_SOURCE else said[:_LONGEST_SOURCE] + "..."
 
 
-def _listed(texts: Sequence[str], count: int) -> str:
-    """Return the texts as a list; `count` is how many there would be."""
-    return ", ".join(texts) + (f", and {count - len(texts)} more" if count > len(texts) else "")
+def _listed(texts: Sequence[str], count: int, rest: str = "earlier") -> str:
+    """Return the texts as a list; `count` is how many there would be, and `rest` what the others are."""
+    return ", ".join(texts) + (f", and {count - len(texts)} {rest}" if count > len(texts) else "")
 
 
 def short(length: timedelta) -> str:

@@ -2,110 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Self, assert_never
+from typing import TYPE_CHECKING
 
 from crypto_trigger import signals, values
-from crypto_trigger.errors import ConfigError, Fact, TriggerError, Unavailable, Unusable, Usage
+from crypto_trigger.errors import Fact, TriggerError, Unavailable, Unusable, Usage
 from crypto_trigger.findings import Finding, Level, Thresholds, examine, window_length
-from crypto_trigger.freshness import Cadence, check_since
 from crypto_trigger.masking import shown
 from crypto_trigger.plugin_formats import Answer, data, nagios, prometheus
 from crypto_trigger.run import Run
-from crypto_trigger.values import Delivery, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
+    from crypto_trigger.freshness import Cadence
     from crypto_trigger.settings import Settings
 
 FORMATS = ("nagios", "json", "prometheus")
 # The server answers, and says that the triggers cannot be there.
 _NOT_THERE = (Fact.NO_STREAM, Fact.JETSTREAM_OFF, Fact.NO_RESPONDERS)
-_GRACE_DIVISOR = 3
-
-
-class Asked(NamedTuple):
-    """The options of `check`, as they were given on the command line."""
-
-    since: str
-    grace: str | None
-    missed_warn: int
-    missed_critical: int
-    consumers: Sequence[str]
-    consumer_warn: str | None
-    consumer_critical: str | None
-
-
-class Plan(NamedTuple):
-    """What to look at, and when it is bad: the options of `check`, checked."""
-
-    since: timedelta
-    cadence: Cadence
-    thresholds: Thresholds
-    consumers: tuple[str, ...]
-
-    @classmethod
-    def of(cls, asked: Asked, settings: Settings) -> Self:
-        """Check the options. Raises Usage with everything that is wrong with them."""
-        problems: list[str] = []
-
-        def parsed(
-            flag: str, raw: str | None, default: timedelta, parse: Callable[[str], timedelta] = values.duration
-        ) -> timedelta:
-            try:
-                return default if raw is None else parse(raw)
-            except ValueError as error:
-                problems.append(f"{flag} '{shown(raw or '')}' {error}")
-                return default
-
-        every = settings.every
-        since = parsed("--since", asked.since, every)
-        grace = parsed("--grace", asked.grace, every / _GRACE_DIVISOR, values.tolerance)
-        warn = parsed("--consumer-warn", asked.consumer_warn, grace, values.tolerance)
-        critical = parsed("--consumer-critical", asked.consumer_critical, every, values.tolerance)
-        for name in asked.consumers:
-            try:
-                values.name(name)
-            except ValueError as error:
-                problems.append(f"--consumer '{shown(name)}' {error}")
-        try:
-            check_since(since, every)
-        except ValueError as error:
-            problems.append(f"--since '{shown(asked.since)}' {error}")
-        if not problems:
-            problems += _crossed(asked, grace, warn, critical, every)
-        if problems:
-            raise Usage("; ".join(problems))
-        thresholds = Thresholds(asked.missed_warn, asked.missed_critical, warn, critical)
-        cadence = Cadence(every, settings.early, grace)
-        return cls(window_length(since, every), cadence, thresholds, tuple(dict.fromkeys(asked.consumers)))
-
-
-def _crossed(asked: Asked, grace: timedelta, warn: timedelta, critical: timedelta, every: timedelta) -> list[str]:
-    """Return what is wrong with options that do not fit each other."""
-    problems = []
-    if grace > every:
-        problems.append(
-            f"--grace {format_duration(grace)} is longer than a slot, CRYPTO_TRIGGER_EVERY {format_duration(every)}"
-        )
-    if asked.missed_warn > asked.missed_critical:
-        problems.append(f"--missed-warn {asked.missed_warn} is more than --missed-critical {asked.missed_critical}")
-    if warn > critical:
-        problems.append(
-            f"--consumer-warn {format_duration(warn)} is longer than --consumer-critical {format_duration(critical)}"
-        )
-    return problems
 
 
 class CheckRun(Run):
     """A run of `check`: it ends in an answer, whatever goes wrong, also if the command line cannot be read.
 
-    Where the answer does not go to stdout, the reason for a failure goes to stderr.
+    The reason for a failure goes to stderr if it is not on stdout: with an output file, and with metrics.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        super().__init__(argv)
+    def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
+        super().__init__(argv, is_process=is_process)
         self._format, self._output_file = _wanted(argv)
         self._names: tuple[str, str] = ("", "")
 
@@ -121,30 +46,28 @@ class CheckRun(Run):
         if as_json and self._format != "json":
             raise Usage(f"--json and --format {self._format} exclude each other")
 
-    def check(self, settings: Settings, asked: Asked) -> None:
+    def check(
+        self,
+        settings: Settings,
+        since: timedelta,
+        cadence: Cadence,
+        thresholds: Thresholds,
+        consumers: Sequence[str],
+    ) -> None:
         """Make the check and print its answer."""
-        plan = Plan.of(asked, settings)
-        match settings.delivery:
-            case Delivery.JETSTREAM:
-                pass
-            case Delivery.CORE | Delivery.STREAMING:
-                problem = "has nothing to check: check needs JetStream, CRYPTO_TRIGGER_DELIVERY=jetstream"
-                raise ConfigError(settings.source("delivery").problem(problem))
-            case _:
-                assert_never(settings.delivery)
         from crypto_trigger.brokers.inspection import Inspection
         from crypto_trigger.retry import GaveUp, Limits, Retry, complete
 
-        inspection = Inspection(settings, plan.since, plan.consumers)
+        length = window_length(since, cadence.every)
+        inspection = Inspection(settings, length, consumers)
         limits = Limits.from_settings(settings, self.reading)
         try:
-            held, consumers = complete(Retry(limits, self.output.waiting).run(inspection))
+            held, found = complete(Retry(limits, self.output.waiting).run(inspection))
         except GaveUp as end:
             raise end.error() from end.last
-        self.output.detail(f"{held.server} answered")
-        if held.reading is None:
-            self.output.detail(f"{held.server}: the server does not tell its time; the clock of this host decides")
-        result = examine(held, consumers, plan.since, plan.cadence, plan.thresholds)
+        clock = "" if held.reading else "; it does not tell its time, so that the clock of this host decides"
+        self.output.detail(f"{held.server} answered{clock}")
+        result = examine(held, found, length, cadence, thresholds)
         self.status = self._say(Answer(result.level, result.findings, *self._names, result=result))
 
     def _take(self, known: Mapping[str, object]) -> None:
@@ -154,20 +77,28 @@ class CheckRun(Run):
     def fail(self, error: BaseException) -> int:
         """Report why there is no result, and return the status."""
         signals.settle()
+        try:
+            return self._explain(error)
+        except Exception as bug:  # noqa: BLE001 - Python's own status for it, 1, would mean WARNING
+            self.output.traceback(bug)
+            return int(Level.UNKNOWN)
+
+    def _explain(self, error: BaseException) -> int:
         from crypto_trigger.report import Failure
 
+        self._search()  # labels
         failure = Failure.of(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
             failure = failure._replace(hint="this is a bug in crypto-trigger; please report it")
         text = "; ".join(filter(None, (failure.message, failure.hint)))
-        if self._output_file or self.output.quiet:
+        if self._output_file or self.output.quiet or self._format == "prometheus":
             self.output.failure(text)
         level = _level(error)
         return self._say(Answer(level, (Finding(level, text),), *self._names, failure=failure))
 
     def refuse(self, error: TriggerError, said: str) -> int:
-        """Answer a wrong command line. `said` is the parser's message about it."""
+        """Answer a wrong command line, and return the status. `said` is the parser's message about it."""
         self.output.pass_on("", said)
         return self.fail(error)
 

@@ -95,9 +95,11 @@ class Run:
         import socket
 
         from crypto_trigger.draft import Draft
-        from crypto_trigger.values import now
+        from crypto_trigger.values import LATEST, now
 
-        self.draft = Draft(settings, now(), socket.gethostname(), force=force, offline=offline)
+        if (clock := now()) == LATEST:
+            raise ConfigError("the clock of this host is beyond the year 2262, where Python cannot count; set it")
+        self.draft = Draft(settings, clock, socket.gethostname(), force=force, offline=offline)
         return self.draft
 
     def succeed(self, receipt: Receipt) -> None:
@@ -237,7 +239,8 @@ class Run:
         ping = ping_of(known, report, self.output.json(report))
         if ping is None:
             return
-        left = _LONGEST_KEPT if self._deadline is None else max(LEAST, self._deadline - time.monotonic())
+        # At least what was kept for it: the time of the attempts does not include the loading of their code.
+        left = max(LEAST, self.kept, (self._deadline or 0.0) - time.monotonic()) if self._deadline else _LONGEST_KEPT
         # After a signal, the process may soon be killed.
         pinged = send(ping, min(left, self.kept) if signals.came() else left)
         if pinged.ok:

@@ -44,8 +44,8 @@ def load(
     """Return the settings of a run, from flags (by attribute), the environment, the env file and a NATS context.
 
     `env_file` None means `.env` in the working directory, if there is one. `began` is when the run began, as a time of
-    `time.monotonic()`. Reading the files ends after `seconds` (5 if None), or at the deadline, which counts from
-    `began`. Raises ConfigError with one line for each value that is wrong.
+    `time.monotonic()`. Reading the files ends after `seconds` (None: 5), or at the deadline, which counts from `began`.
+    Raises ConfigError with one line for each value that is wrong.
     """
     found = _Finder(flags, env_file, environ, time.monotonic() if began is None else began, seconds)
     for attribute in ("password", "token"):

@@ -1,15 +1,13 @@
 """Lay slots out in rows that fit a terminal: how many in a row, and in what groups. Pure."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from crypto_trigger.freshness import Entry
+from crypto_trigger.freshness import Entry
 
 # The most slots in a row: half a day at 15 minutes has 48, an hour at one minute 60.
 _MOST = 60
@@ -32,8 +30,7 @@ _ROUND = tuple(
 _DATES = ("%a %d %b", "%d %b", "%d", "")
 
 
-@dataclass(frozen=True)
-class Grid:
+class Grid(NamedTuple):
     """How slots stand in rows: `cells` in a row, in groups of `group` cells with a blank between them.
 
     `date` and `time` are the formats of the label (strftime); both are empty where there is no room for one.
@@ -46,7 +43,7 @@ class Grid:
     time: str
 
     @classmethod
-    def fitting(cls, every: timedelta, width: int) -> Grid:
+    def fitting(cls, every: timedelta, width: int) -> Self:
         """Return the grid with the longest rows that fit `width` columns: groups come before long labels."""
         for cells in _lengths(every):
             for group in _groups(every, cells):

@@ -46,6 +46,7 @@ _LONGEST_HOST = 253
 _NKEY_SEED = r"SU[A-Z2-7]{56}"
 # How stderr is written. Plain texts, because an enumeration takes longer to define.
 LogFormat = Literal["text", "json"]
+LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class Delivery(StrEnum):
@@ -205,14 +206,11 @@ def instant(raw: str) -> datetime:
 
 
 def now() -> datetime:
-    """Return the time of this host's clock, in UTC. A clock beyond what Python can count gives the latest time it can.
-
-    Python counts to the year 2262 in nanoseconds and to the year 9999 in dates.
-    """
+    """Return the time of this host's clock, in UTC; `LATEST` for a clock beyond what Python can count (year 2262)."""
     try:
         return datetime.now(UTC)
     except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=UTC)
+        return LATEST
 
 
 def rfc3339(moment: datetime) -> str:

@@ -85,11 +85,15 @@ class _Exchange(Thread):
         until = time.monotonic() + seconds
         before = signals.count()
         while self.is_alive():
+            left = until - time.monotonic()
             if signals.count() > before:
-                until, before = min(until, time.monotonic() + LEAST), signals.count()
-            if (left := until - time.monotonic()) <= 0:
+                self.join(min(left, LEAST))
+                if self.is_alive():
+                    raise WebError("no answer before a signal came", again=False)
+            elif left <= 0:
                 raise WebError("no answer in time", again=True)
-            self.join(min(left, _POLL_SECONDS))
+            else:
+                self.join(min(left, _POLL_SECONDS))
         if self._answer is None:
             raise _in_words(self._error)
         return self._answer

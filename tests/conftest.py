@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import NamedTuple
@@ -34,6 +35,12 @@ def pytest_configure(config):
     config.add_cleanup(keep_bytecode_elsewhere())
     if not config.getoption("numprocesses", None):
         catch_ignored_signals()
+
+
+def pytest_collection_finish():
+    # The collector then passes over what is loaded by now, which is most of the heap and stays until the end.
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

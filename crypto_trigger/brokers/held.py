@@ -4,14 +4,15 @@ Servers since 2.11 send many messages for one request (batched direct get, ADR-3
 or not permitted, messages are read one by one. Nothing is ever read of other subjects: the server has an index of them.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
+# every run.
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, assert_never
 
 import nats.errors
 
@@ -19,16 +20,14 @@ from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Stream, parse_time
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
+from crypto_trigger.settings import Settings
 from crypto_trigger.trigger import Reading, Stored
 from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
-
     from nats.aio.msg import Msg
 
     from crypto_trigger.retry import Attempt
-    from crypto_trigger.settings import Settings
 
 # The most messages that are read. Each takes about half a kilobyte of memory.
 MOST = 100_000
@@ -51,8 +50,7 @@ _PENDING = "Nats-Num-Pending"
 _NO_BATCHES = (Fact.NO_RESPONDERS, Fact.NO_PERMISSION, Fact.NO_ANSWER)
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """What the stream holds of the subject.
 
     `server` is the server that was asked. `reading` is the server's time and ours; None where the server does not tell
@@ -92,28 +90,31 @@ class Held:
 class Reader:
     """Reads what the stream of the settings holds of their subject, back to `back` before now. One attempt per call."""
 
-    def __init__(self, settings: Settings, back: timedelta) -> None:
+    def __init__(self, settings: "Settings", back: timedelta) -> None:
         """Load credentials and certificates. Raises ConfigError if they cannot be used, or nothing is stored."""
-        match settings.delivery:
-            case Delivery.JETSTREAM:
-                pass
-            case Delivery.CORE | Delivery.STREAMING:
-                raise ConfigError(
-                    settings.source("delivery").problem(
-                        "keeps nothing that this command could read: it needs JetStream, "
-                        "CRYPTO_TRIGGER_DELIVERY=jetstream"
-                    )
-                )
-            case _:
-                assert_never(settings.delivery)
+        self._servers = servers_that_store(settings)
         self._settings = settings
         self._back = back
-        self._servers = Servers(settings)
 
-    async def __call__(self, attempt: Attempt) -> Held:
+    async def __call__(self, attempt: "Attempt") -> Held:
         """Make one attempt. Raises a BrokerError."""
         async with self._servers.connect(attempt) as connection:
             return await read(Stream(connection, self._settings), self._settings.subject, self._back)
+
+
+def servers_that_store(settings: Settings) -> Servers:
+    """Return the servers of the settings. Raises ConfigError if credentials cannot be used, or nothing is stored."""
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            return Servers(settings)
+        case Delivery.CORE | Delivery.STREAMING:
+            raise ConfigError(
+                settings.source("delivery").problem(
+                    "keeps nothing that this command could read: it needs JetStream, CRYPTO_TRIGGER_DELIVERY=jetstream"
+                )
+            )
+        case _:
+            assert_never(settings.delivery)
 
 
 async def read(stream: Stream, subject: str, back: timedelta) -> Held:
@@ -150,8 +151,7 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
     )
 
 
-@dataclass(frozen=True)
-class _Look:
+class _Look(NamedTuple):
     """The first answers about one subject: its first and newest message, from the leader, and the first batch, if any.
 
     `batch` is None if the stream gives no batches.
@@ -164,13 +164,13 @@ class _Look:
     batch: list[Stored] | None = None
 
     @classmethod
-    async def at(cls, stream: Stream, subject: str, guess: datetime) -> _Look:
+    async def at(cls, stream: Stream, subject: str, guess: datetime) -> Self:
         """Ask for the first and the newest message and the first batch since `guess`, in one flight."""
         asked = cls(stream, subject)
         first, newest, batch = await together(
             stream.next(1, subject), stream.newest(subject), asked.ask_batch(start_time=_rfc3339(guess))
         )
-        return replace(asked, first=first, newest=newest, batch=batch)
+        return asked._replace(first=first, newest=newest, batch=batch)
 
     async def first_trigger(self) -> Stored | None:
         """Return the first message that is no marker, or else the first message."""
@@ -224,7 +224,7 @@ class _Look:
         found: list[Stored] = []
         end: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-        async def take(message: Msg) -> None:
+        async def take(message: "Msg") -> None:
             if end.done():
                 return
             try:
@@ -244,7 +244,7 @@ class _Look:
             if not client.is_closed:
                 await subscription.unsubscribe()
 
-    def _take(self, message: Msg, found: list[Stored]) -> bool | None:
+    def _take(self, message: "Msg", found: list[Stored]) -> bool | None:
         """Add a message of the answer to `found`. Return None if more follow, else whether the answer is a batch."""
         headers = message.headers or {}
         if _SEQUENCE not in headers:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from crypto_trigger.brokers.held import Held, read, together
-from crypto_trigger.brokers.servers import Servers
+from crypto_trigger.brokers.held import Held, read, servers_that_store, together
 from crypto_trigger.brokers.stream import NANOSECONDS, Stream
-from crypto_trigger.errors import BrokerError, Fact, Unusable
+from crypto_trigger.errors import BrokerError, Fact
 from crypto_trigger.findings import Consumer
 
 if TYPE_CHECKING:
@@ -25,11 +24,11 @@ class Inspection:
     """
 
     def __init__(self, settings: Settings, back: timedelta, consumers: Sequence[str]) -> None:
-        """Load credentials and certificates. Raises ConfigError if they cannot be used."""
+        """Load credentials and certificates. Raises ConfigError if they cannot be used, or nothing is stored."""
+        self._servers = servers_that_store(settings)
         self._settings = settings
         self._back = back
         self._consumers = tuple(dict.fromkeys(consumers))
-        self._servers = Servers(settings)
 
     async def __call__(self, attempt: Attempt) -> tuple[Held, tuple[Consumer, ...]]:
         """Make one attempt. Raises a BrokerError; Unusable if missed slots cannot be told from consumed triggers."""
@@ -39,12 +38,7 @@ class Inspection:
                 read(stream, self._settings.subject, self._back),
                 *(consumer(stream, name) for name in self._consumers),
             )
-        if held.forgets:
-            raise Unusable(
-                f"{held.server}: stream {stream.name} has retention {held.config['retention']}: a consumed trigger is "
-                "removed, so that nobody can tell it from a missed one",
-                "check a stream with retention limits",
-            )
+        held.require_memory()
         return held, tuple(consumers)
 
 

@@ -6,7 +6,7 @@ import pytest
 from support.proxy import Cut, Elsewhere, Proxy, Way
 from support.streaming import StreamingServer, peer
 from support.streaming_double import StreamingDouble
-from support.sweeps import GREETING, each_byte, in_parts
+from support.sweeps import each_byte, in_parts
 
 from crypto_trigger.brokers.streaming import Registration
 from crypto_trigger.server import Server
@@ -64,8 +64,7 @@ def trial(request, run, monkeypatch):
     indirect=["trial"],
 )
 def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset, part):
-    alike = (GREETING,) if way is Way.TO_CLIENT else ()
-    sweep = each_byte(lambda after: Cut(way, after, reset=reset), trial, part, alike)
+    sweep = each_byte(lambda after: Cut(way, after, reset=reset), trial, way, part)
     assert sweep.length > SHORTEST
     # Not sent; sent and unacknowledged; acknowledged, and cut while taking leave.
     assert set(sweep.statuses) == {77, 75, 0}
@@ -82,4 +81,4 @@ def test_a_program_that_claims_without_an_acknowledgement_is_found_out(trial, mo
 
     monkeypatch.setattr(Registration, "publish", lying)
     with pytest.raises(AssertionError, match="held 0"):
-        each_byte(lambda after: Cut(Way.TO_SERVER, 400 + after), trial, part=0)
+        each_byte(lambda after: Cut(Way.TO_SERVER, 400 + after), trial, Way.TO_SERVER, part=0)

@@ -22,6 +22,8 @@ from support.streams import client
 if TYPE_CHECKING:
     from datetime import datetime
 
+# A million messages take some minutes.
+_LONGEST = 900
 PAYLOAD = b'{"trigger":"update"}'
 
 
@@ -50,7 +52,7 @@ class Planter(NamedTuple):
 
     def plant(self, stream, subject, messages, **config):
         """Create a stream that holds `messages`, oldest first, and takes the subject."""
-        asyncio.run(self._plant(stream, subject, list(messages), config))
+        asyncio.run(self._plant(stream, subject, messages, config))
 
     async def _plant(self, stream, subject, messages, config):
         origin, deliver, api = f"{stream}-origin", f"planted.{stream}", f"planting.{stream}"
@@ -69,32 +71,31 @@ class Planter(NamedTuple):
         async def held():
             return (await ask("STREAM.INFO", {}))["state"]["messages"]
 
-        def framed(number):
-            message = messages[number - 1]
+        def framed(number, message):
             moment = round(message.stored_at.timestamp() * 10**6) * 1000
-            reply = f"$JS.ACK.{origin}.planted.1.{number}.{number}.{moment}.{len(messages) - number}"
+            reply = f"$JS.ACK.{origin}.planted.1.{number}.{number}.{moment}.0"
             lines = "".join(f"{name}: {value}\r\n" for name, value in message.headers.items())
             headers = f"NATS/1.0\r\n{lines}\r\n".encode()
             sizes = f"{len(headers)} {len(headers) + len(message.payload)}"
             target = f"{deliver}.{message.subject or subject}"
             return f"HMSG {target} {reply} {sizes}\r\n".encode() + headers + message.payload + b"\r\n"
 
-        async with client(self.url) as connection, self._leaf() as leaf, asyncio.timeout(60):
+        async with client(self.url) as connection, self._leaf() as leaf, asyncio.timeout(_LONGEST):
             await connection.subscribe(f"{api}.CONSUMER.CREATE.>", cb=answer)
             await connection.flush()
             options = {"name": stream, "storage": "file", "allow_direct": True, **config}
             transform = {"src": f"{deliver}.>", "dest": ">"}
             mirror = {"name": origin, "external": {"api": api, "deliver": ""}, "subject_transforms": [transform]}
             await ask("STREAM.CREATE", {**options, "mirror": mirror})
-            # The stream subscribes a moment after the answer of ours.
-            while messages and not await held():
-                leaf.write(framed(1))
-                await leaf.drain()
-            for number in range(2, len(messages) + 1):
-                leaf.write(framed(number))
+            number = 0
+            for number, message in enumerate(messages, 1):
+                leaf.write(framed(number, message))
+                # The stream subscribes a moment after the answer of ours.
+                while number == 1 and not await held():
+                    leaf.write(framed(number, message))
                 if number % 100 == 0:
                     await leaf.drain()
-            while await held() < len(messages):
+            while await held() < number:
                 pass
             await ask("STREAM.UPDATE", {**options, "subjects": [subject]})
 

@@ -9,6 +9,8 @@ import sys
 import time
 from typing import NamedTuple
 
+from support.forks import Fork, forkable
+
 PROGRAM = (sys.executable, "-m", "crypto_trigger")
 # No run of these tests is meant to last as long as this; one that does hangs.
 HANGS = 30.0
@@ -28,9 +30,14 @@ class Process:
 
     def __init__(self, *argv, command=PROGRAM, pass_fds=(), **settings):
         self._signalled, self._since = False, time.monotonic()
+        argv = [str(argument) for argument in argv]
+        environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
+        if command is PROGRAM and not pass_fds and forkable(environment):
+            self.popen = Fork(argv, environment)
+            return
         self.popen = subprocess.Popen(
-            [*command, *map(str, argv)],
-            env={**os.environ, **{name: str(value) for name, value in settings.items()}},
+            [*command, *argv],
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -73,6 +80,12 @@ def beginning_with(folder, code):
     """Have a child process run this code before the program; returns the setting that does it."""
     (folder / "sitecustomize.py").write_text(code)
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))}
+
+
+def freeze(process):
+    """Stop a child process (SIGSTOP); returns when it has stopped. SIGCONT lets it go on."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
 
 
 def is_one_clean_line(text):

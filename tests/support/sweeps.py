@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple
 
 import pytest
 
+from support.proxy import Recorded
+
 _PARTS = 8
-# A test with this mark is given its `part` of the bytes: one in eight, so that every part meets every step.
+# A test with this mark gets the `part` of the bytes that it is to try: every eighth, so that each part meets each step.
 in_parts = pytest.mark.parametrize("part", range(_PARTS))
+# A line is long from twice this on; so many bytes at each end of it are not its middle.
+_END = 32
 
 
 class Sweep(NamedTuple):
@@ -21,35 +23,37 @@ class Sweep(NamedTuple):
     statuses: list[int]
 
 
-# The middle of the server's greeting, one long line.
-GREETING = range(64, 384)
-
-
-def each_byte(cut_after, trial, part, alike=()):
+def each_byte(cut_after, trial, way, part):
     """Call `trial` with what `cut_after(n)` returns, for every n of this part, until the exchange ends before the cut.
 
-    `trial` returns the status of its run. Nothing cuts the last one, which must end 0. Of the bytes `alike`, ranges in
-    the middle of long lines, one in eight is taken.
+    `trial` returns the status of its run. Nothing cuts the first two and the last one, which must end 0. The reader of
+    a line does nothing before its end. So of the bytes in the middle of a long line, one in eight is taken.
     """
+    middles = _middles(_recorded(trial, way))
     statuses = []
-    with _collector_at_rest():
-        for after in count(part, _PARTS):
-            if any(after in stretch for stretch in alike) and after // _PARTS % _PARTS:
-                continue
-            cut = cut_after(after)
-            statuses.append(trial(cut))
-            if not cut.struck:
-                assert statuses[-1] == 0, "an exchange that nothing cut"
-                return Sweep(after, statuses)
+    for after in count(part, _PARTS):
+        if any(after in middle for middle in middles) and after // _PARTS % _PARTS:
+            continue
+        cut = cut_after(after)
+        statuses.append(trial(cut))
+        if not cut.struck:
+            assert statuses[-1] == 0, "an exchange that nothing cut"
+            return Sweep(after, statuses)
     raise AssertionError
 
 
-@contextmanager
-def _collector_at_rest():
-    """Collect garbage once at the end: the program itself runs without a collector, and pytest's heap is large."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.collect()
+def _recorded(trial, way):
+    """Return what an exchange carries in this way: the second one, because before the first nothing is stored."""
+    for _ in range(2):
+        whole = Recorded(way)
+        assert trial(whole) == 0, "an exchange that nothing cut"
+    return whole.data
+
+
+def _middles(data):
+    """The positions in the middle of each long line, as ranges."""
+    middles, begin = [], 0
+    for line in data.split(b"\r\n"):
+        middles.append(range(begin + _END, begin + len(line) - _END))
+        begin += len(line) + 2
+    return middles
