@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -139,6 +140,7 @@ def test_a_reader_that_is_slow_gets_every_line_once(ready):
     many(ready, 60)
     with unread("--count", "61", "--for", "60s", CRYPTO_TRIGGER_TIMEOUT="500ms") as process:
         until(lambda: blocked(process.popen.pid))
+        time.sleep(0.3)  # the reader has something else to do
         ended = process.end()
     assert (ended.status, ended.err) == (0, "")
     assert [json.loads(line)["seq"] for line in ended.out.splitlines()] == list(range(1, 62))
