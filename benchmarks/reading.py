@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _EVERY, _MINUTE = timedelta(minutes=15), timedelta(minutes=1)
 _WEEK = 672
 _LATE = timedelta(milliseconds=400)
+_MANY = "history of many"
 # The streams, and the commands that are measured on each.
 _RUNS = {
     "check": ("week", "check", "--since", "1h"),
@@ -36,7 +37,7 @@ _RUNS = {
     "history of a day": ("week", "history"),
     "history of a week": ("week", "history", "--since", "7d"),
     "history of a week among others": ("crowd", "history", "--since", "7d"),
-    "history of many": ("many", "history", "--since", "7d", "--every", "1m", "--give-up-after", "50s"),
+    _MANY: ("many", "history", "--since", "7d", "--every", "1m", "--give-up-after", "50s"),
     "history of a week, one by one": ("old", "history", "--since", "7d"),
 }
 _PUBLISH = "publish"
@@ -78,9 +79,7 @@ def reading(bench: Bench, options: argparse.Namespace) -> bool:
     def ratio(name: str, other: str = _PUBLISH) -> float:
         return statistics.median(ratios(costs[name], costs[other], "wall"))
 
-    more = statistics.median(
-        (a.wall - b.wall) / 1000 for a, b in zip(costs["history of many"], costs[_PUBLISH], strict=True)
-    )
+    more = statistics.median((a.wall - b.wall) / 1000 for a, b in zip(costs[_MANY], costs[_PUBLISH], strict=True))
     return all(
         [
             budget("history of a week x publish", ratio("history of a week"), 1.5),
@@ -143,6 +142,8 @@ def _env(bench: Bench, url: str, stream: str) -> dict[str, str]:
     return {
         "NATS_URL": url,
         "CRYPTO_TRIGGER_STREAM": stream,
+        # A busy machine, or valgrind, may take long.
+        "CRYPTO_TRIGGER_TIMEOUT": "45s",
         "CRYPTO_TRIGGER_SUBJECT": f"{stream}.update",
         "HOME": str(Path.cwd()),
         "PYTHONPYCACHEPREFIX": str(bench.compiled),
@@ -157,7 +158,8 @@ def _instructions(
     if not valgrind:
         return {}
     found = {_PUBLISH: count_instructions(bench, ours, valgrind)}
-    for name, (argv, env) in commands.items():
+    # Under valgrind ten thousand messages take longer than the deadline.
+    for name, (argv, env) in ((name, command) for name, command in commands.items() if name != _MANY):
         found[name] = counted(lambda tool, argv=argv, env=env: _run([*tool, *argv], env), valgrind)
     return found
 

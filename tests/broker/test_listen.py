@@ -10,6 +10,8 @@ from support.patience import until
 from support.processes import Process, beginning_with, is_one_clean_line
 from support.streams import add_stream, client, put, stored
 
+from crypto_trigger.server import Server
+
 KEYS = ["subject", "slot", "seq", "stored", "lateness_seconds", "source", "payload"]
 PAYLOAD = '{"trigger":"update"}'
 SLOT = "2026-11-23T12:00:00Z"
@@ -143,9 +145,11 @@ def test_other_subjects_of_the_stream_are_not_shown(run, place):
 # From when, and until when.
 
 
-def test_what_was_stored_before_is_not_shown_and_the_time_ends_it_with_0(run, ready):
+def test_what_was_stored_before_is_not_shown_and_the_time_ends_it_with_0(run, ready, monkeypatch):
+    # The limit is for connecting alone.
+    monkeypatch.setenv("CRYPTO_TRIGGER_GIVE_UP_AFTER", "500ms")
     put(ready.url, ready.subject, b"before")
-    assert run("listen", "--for", "500ms") == (0, "", "")
+    assert run("listen", "--for", "1s") == (0, "", "")
 
 
 def test_a_count_that_is_not_reached_ends_with_69_and_one_line(run, ready):
@@ -306,3 +310,19 @@ def test_a_subject_that_the_stream_transforms_is_followed_by_its_other_name(run,
     put(place.url, place.subject, b"one")
     (found,) = listed(run("listen", "--json", "--since", "1h", "--count", 1, "--for", "20s").out)
     assert (found["payload"], found["subject"]) == ("one", f"{place.stream}.moved")
+
+
+def test_with_a_domain_the_stream_of_that_domain_is_followed(run, place, tmp_path, monkeypatch):
+    path = tmp_path / "server.conf"
+    path.write_text("server_name: hub\njetstream { domain: hub }\n")
+    with Server(arguments=("-c", str(path))) as server:
+        monkeypatch.setenv("NATS_URL", server.url)
+        monkeypatch.setenv("NATS_JS_DOMAIN", "hub")
+        add_stream(server.url, place.stream, [place.subject])
+        put(server.url, place.subject, b"one")
+        (found,) = listed(run("listen", "--json", "--since", "1h", "--count", 1, "--for", "20s").out)
+        assert (found["payload"], found["seq"]) == ("one", 1)
+        monkeypatch.setenv("NATS_JS_DOMAIN", "leaf")
+        result = run("listen", "--give-up-after", "1s")
+    assert result.status == 69
+    assert "JetStream domain leaf does not answer" in result.err
