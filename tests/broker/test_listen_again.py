@@ -386,7 +386,8 @@ def test_a_memory_stream_that_lost_its_messages_is_followed_from_its_new_beginni
             leader.recover()
             cluster.leader(stream)
             for number in (5, 6):
-                put(leader.url, subject, str(number).encode())
+                # The stream answers only some time after its server.
+                until(lambda number=number: asyncio.run(self._store(number)))
 
     with Loss(leader.url, subject, 0):
         result = run("listen", "--json", "--since", "1h", "--count", 7, "--for", "120s")
