@@ -1,4 +1,4 @@
-"""The commands: parse the command line, run one command, return its exit status."""
+"""The program: parse the command line, run one command, return its exit status. And the commands, but for `watch`'s."""
 
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run. So annotations with classes that not every command loads are quoted one by one.
@@ -20,8 +20,6 @@ from crypto_trigger.run import Run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crypto_trigger.plugin import CheckRun
-
 
 app = typer.Typer()
 
@@ -34,15 +32,25 @@ class Commands(typer.core.TyperGroup):
 
     def list_commands(self, _: Any) -> list[str]:  # noqa: ANN401 - Typer's context is of a private type
         """Return the names, in the order of the help."""
-        return [_name(command) for command in app.registered_commands]
+        return [_name(command) for command in _all_commands()]
 
     def get_command(self, _: Any, cmd_name: str) -> Any:  # noqa: ANN401 - likewise
         """Return the command of that name, or None."""
         asked = [command for command in app.registered_commands if _name(command) == cmd_name]
+        if not asked:
+            asked = [command for command in _all_commands() if _name(command) == cmd_name]
         # For an unknown name Typer suggests a similar one, so it needs all commands.
-        for command in asked or app.registered_commands:
+        for command in asked or _all_commands():
             self.commands[_name(command)] = _build(command)
         return self.commands.get(cmd_name)
+
+
+def _all_commands() -> "list[typer.models.CommandInfo]":
+    """Return the commands of this module and of `watch`, which is loaded, in the order of the help."""
+    from crypto_trigger import watch
+
+    publish, setup, *others = app.registered_commands
+    return [publish, setup, *watch.app.registered_commands, *others]
 
 
 @cache
@@ -195,96 +203,6 @@ def setup(
     if as_json:
         output.answer("", setup_data(done))
     raise typer.Exit(done.status)
-
-
-@app.command(epilog="Example: crypto-trigger check --give-up-after 8s --consumer api-server")
-def check(
-    context: typer.Context,
-    env_file: options.EnvFile = None,
-    since: options.Since = "1h",
-    grace: options.Grace = None,
-    missed_warn: options.MissedWarn = 1,
-    missed_critical: options.MissedCritical = 2,
-    consumer: options.Consumer = None,
-    consumer_warn: options.ConsumerWarn = None,
-    consumer_critical: options.ConsumerCritical = None,
-    output_format: options.Format = None,
-    output_file: options.OutputFile = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    **flags: str | None,
-) -> None:
-    """Check that every slot has its trigger. The exit status is 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN."""
-    run: CheckRun = context.obj
-    run.prepare(output_format, output_file, quiet=quiet, verbose=verbose, as_json=as_json)
-    settings = run.load(env_file, **flags)
-    back, cadence = options.looking_back(settings, since, grace)
-    thresholds = options.thresholds(cadence, missed_warn, missed_critical, consumer_warn, consumer_critical)
-    run.check(settings, back, cadence, thresholds, options.consumer_names(consumer))
-
-
-@app.command(epilog="Example: crypto-trigger history --since 7d --svg history.svg")
-def history(
-    context: typer.Context,
-    env_file: options.EnvFile = None,
-    since: options.Since = "24h",
-    grace: options.Grace = None,
-    svg: options.Svg = None,
-    as_json: options.Json = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    **flags: str | None,
-) -> None:
-    """Show every slot of the last day: triggered, late or missed."""
-    run: Run = context.obj
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
-    settings = run.load(env_file, **flags)
-    back, cadence = options.looking_back(settings, since, grace)
-    from crypto_trigger.brokers.held import Reader
-    from crypto_trigger.history import History
-    from crypto_trigger.retry import GaveUp, Limits, Retry, complete
-    from crypto_trigger.views import show_history
-
-    limits = Limits.from_settings(settings, run.reading)
-    try:
-        # The first slot may have begun almost a slot before, and its trigger may be early.
-        held = complete(Retry(limits, output.waiting).run(Reader(settings, back + settings.every + settings.early)))
-    except GaveUp as end:
-        raise end.error() from end.last
-    clock = "" if held.reading else "; it does not tell its time, so that the clock of this host decides"
-    output.detail(f"{held.server} answered{clock}")
-    held.require_memory()
-    found = History.of(held.messages, held.first, held.now, back, cadence, held.subject, settings.stream)
-    show_history(found, output, svg)
-
-
-@app.command(epilog="Example: crypto-trigger listen --count 1 --for 30s")
-def listen(
-    context: typer.Context,
-    env_file: options.EnvFile = None,
-    count: options.Count = None,
-    run_for: options.For = None,
-    since: options.MaybeSince = None,
-    as_json: options.JsonLines = False,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-    **flags: str | None,
-) -> None:
-    """Print each trigger as it arrives: what the API server would see."""
-    run: Run = context.obj
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, lines=True)
-    length = options.length("--for", run_for) if run_for is not None else None
-    back = options.length("--since", since) if since is not None else None
-    settings = run.load(env_file, **flags)
-    from crypto_trigger.brokers import source
-    from crypto_trigger.listener import Bounds, Listener, start_of_process
-    from crypto_trigger.retry import Limits, complete
-
-    started = start_of_process(run.started) if run.is_process else run.started
-    limits = Limits.from_settings(settings, run.reading)
-    triggers = source(settings, started, back)
-    complete(Listener(triggers, settings.subject, Bounds(count, length, started), limits, output).run())
 
 
 @app.command(epilog="Example: crypto-trigger config --env-file /etc/crypto-trigger.env")

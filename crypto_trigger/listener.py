@@ -146,7 +146,9 @@ class Listener:
         if not self._listens:
             last = self._retry.last
             what = f"{last.message}; " if last else ""
-            raise Unavailable(f"{what}not connected at the end of the {length}", last.hint if last else "")
+            raise Unavailable(
+                f"{what}it was not connected when the time ({length}) was over", last.hint if last else ""
+            )
         if self._bounds.count is not None:
             raise Unavailable(f"{self._progress()} in {length}", "does a scheduler publish?")
 

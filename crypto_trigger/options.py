@@ -4,7 +4,7 @@
 # run.
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +12,10 @@ import typer
 import typer.core
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
-    from crypto_trigger.findings import Thresholds
-    from crypto_trigger.freshness import Cadence
     from crypto_trigger.setting import Setting
-    from crypto_trigger.settings import Settings
 
 # Names of `setting.Group`, which is not loaded before a command needs it.
-_MESSAGE, _TIME, _OUTPUT = "Message", "Time", "Output"
-_GRACE_DIVISOR = 3
+_MESSAGE, _OUTPUT = "Message", "Output"
 EnvFile = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="File of settings, NAME=value a line.  [default: .env, if there is one]"),
@@ -39,20 +33,6 @@ Quiet = Annotated[
     typer.Option("--quiet", "-q", help="Print no answer: the exit status tells.", rich_help_panel=_OUTPUT),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.", rich_help_panel=_OUTPUT)]
-_SINCE = typer.Option(metavar="DURATION", help="How far back to look.", rich_help_panel=_TIME)
-Since = Annotated[str, _SINCE]
-MaybeSince = Annotated[str | None, _SINCE]
-Grace = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="How long after its start a slot without a trigger is not yet late.  [default: a third of a slot]",
-        rich_help_panel=_TIME,
-    ),
-]
-Svg = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Write the picture to this file.", rich_help_panel=_OUTPUT)
-]
 Replicas = Annotated[
     int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster.  [default: 1 when it is created]")
 ]
@@ -60,118 +40,11 @@ Update = Annotated[
     bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
 ]
 SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
-MissedWarn = Annotated[int, typer.Option(min=1, metavar="N", help="WARNING from so many missed slots.")]
-MissedCritical = Annotated[int, typer.Option(min=1, metavar="N", help="CRITICAL from so many missed slots.")]
-Consumer = Annotated[
-    list[str] | None,
-    typer.Option(metavar="NAME", help="Has this consumer acknowledged the triggers? May be given several times."),
-]
-ConsumerWarn = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="WARNING if a consumer has not acknowledged a trigger for longer.  [default: the grace]",
-    ),
-]
-ConsumerCritical = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DURATION",
-        help="CRITICAL if a consumer has not acknowledged a trigger for longer.  [default: one slot]",
-    ),
-]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "--format",
-        metavar="NAME",
-        help="Format of the answer: nagios, json or prometheus.  [default: nagios]",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-OutputFile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=_OUTPUT
-    ),
-]
-Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
-For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
-JsonLines = Annotated[
-    bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=_OUTPUT)
-]
 Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
 Port = Annotated[
     int | None,
     typer.Option(min=1, max=65535, help="Port of the server.  [default: 4222 with --stay, otherwise a free one]"),
 ]
-
-
-def length(option: str, raw: str, *, zero: bool = False) -> "timedelta":
-    """Return the duration that an option gives; `zero` allows `0s`. Raises BadParameter (status 2)."""
-    from crypto_trigger.masking import shown
-    from crypto_trigger.values import duration, tolerance
-
-    try:
-        return tolerance(raw) if zero else duration(raw)
-    except ValueError as error:
-        raise typer.BadParameter(f"'{shown(raw)}' {error}", param_hint=option) from None
-
-
-def looking_back(settings: "Settings", since: str, grace: str | None) -> "tuple[timedelta, Cadence]":
-    """Return how far back to look, and how often triggers are due. Raises BadParameter (status 2)."""
-    from crypto_trigger.freshness import Cadence, check_since
-    from crypto_trigger.masking import shown
-    from crypto_trigger.values import format_duration
-
-    back = length("--since", since)
-    allowed = settings.every / _GRACE_DIVISOR if grace is None else length("--grace", grace, zero=True)
-    try:
-        check_since(back, settings.every)
-    except ValueError as error:
-        raise typer.BadParameter(f"'{shown(since)}' {error}", param_hint="--since") from None
-    if allowed > settings.every:
-        slot = format_duration(settings.every)
-        raise typer.BadParameter(f"'{shown(grace or '')}' is longer than a slot, {slot}", param_hint="--grace")
-    return back, Cadence(settings.every, settings.early, allowed)
-
-
-def thresholds(
-    cadence: "Cadence", missed_warn: int, missed_critical: int, consumer_warn: str | None, consumer_critical: str | None
-) -> "Thresholds":
-    """Return from when on what `check` finds is bad. Raises BadParameter (status 2)."""
-    from crypto_trigger.findings import Thresholds
-    from crypto_trigger.values import format_duration
-
-    warn = cadence.grace if consumer_warn is None else length("--consumer-warn", consumer_warn, zero=True)
-    critical = (
-        cadence.every if consumer_critical is None else length("--consumer-critical", consumer_critical, zero=True)
-    )
-    if missed_warn > missed_critical:
-        raise typer.BadParameter(
-            f"{missed_warn} is more than --missed-critical {missed_critical}", param_hint="--missed-warn"
-        )
-    if warn > critical:
-        raise typer.BadParameter(
-            f"{format_duration(warn)}{'' if consumer_warn else ' (the grace)'} is longer than --consumer-critical "
-            f"{format_duration(critical)}{'' if consumer_critical else ' (one slot)'}",
-            param_hint="--consumer-warn",
-        )
-    return Thresholds(missed_warn, missed_critical, warn, critical)
-
-
-def consumer_names(named: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names of consumers, each once. Raises BadParameter (status 2)."""
-    from crypto_trigger.masking import shown
-    from crypto_trigger.values import name
-
-    found = tuple(dict.fromkeys(named or ()))
-    for each in found:
-        try:
-            name(each)
-        except ValueError as error:
-            raise typer.BadParameter(f"'{shown(each)}' {error}", param_hint="--consumer") from None
-    return found
 
 
 class Command(typer.core.TyperCommand):

@@ -129,6 +129,10 @@ def prometheus(answer: Answer) -> str:
             ("surplus_triggers", "Triggers beyond one per slot.", result.surplus),
         ):
             lines += _metric(f"window_{name}", meaning, labels, value)
+        if missed := result.slots(State.MISSED):
+            # An alert names it. `newest_slot_timestamp_seconds` does not tell of a slot that was missed before it.
+            name, meaning = "window_newest_missed_slot_timestamp_seconds", "Start of the newest slot that was missed."
+            lines += _metric(name, meaning, labels, missed[-1].start.timestamp())
         if result.skew is not None:
             meaning = "How far the clock of the checking host is ahead of the server's."
             lines += _metric("clock_skew_seconds", meaning, labels, round(result.skew / _SECOND, 6))
@@ -182,7 +186,7 @@ def _performance(result: CheckResult) -> Iterator[Performance]:
 
 def _item(value: Performance) -> str:
     """Return one item: 'label'=value[UOM];[warn];[crit];[min]. Numbers have no exponent."""
-    label = value.name.replace("=", "_")
+    label = value.name.replace("=", "_").replace("|", "_")
     if not label.replace("_", "").replace("-", "").isalnum():
         label = "'" + label.replace("'", "''") + "'"
     limits = [value.warning, value.critical, value.minimum]

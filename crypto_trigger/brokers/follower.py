@@ -110,9 +110,10 @@ class Follower:
         async with self._servers.connect(attempt) as connection:
             stream = Stream(connection, self._settings)
             try:
+                asked = time.monotonic()
                 info = await stream.info()
                 subject = self._check(stream, info)
-                start = self._start(info)
+                start = self._start(info, asked)
                 await self._delete(stream)
                 name = f"listen-{os.urandom(6).hex()}"
                 await self._create(stream, name, subject, start, info.created)
@@ -156,11 +157,15 @@ class Follower:
             return mapped(stream, info, subject)
         return subject
 
-    def _start(self, info: Info) -> dict[str, object]:
-        """Return where the consumer begins, as the fields of its configuration."""
+    def _start(self, info: Info, asked: float) -> dict[str, object]:
+        """Return where the consumer begins, as the fields of its configuration. `asked` is when the server was asked.
+
+        The server's time is from a moment between the question and the answer. It is taken for that of the question, so
+        that nothing is shown that was stored before the start.
+        """
         if self._begin is None:
             now = info.reading.server if info.reading else datetime.now(UTC)
-            back = self._since or timedelta(seconds=max(0.0, time.monotonic() - self._started))
+            back = self._since or timedelta(seconds=max(0.0, asked - self._started))
             self._begin = now - min(back, now - _EPOCH)
         begin = self._begin
         if self._place:

@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from support import monitors
+from support import plugin_answers
 from support.clocks import rfc3339, roomy
 from support.consumers import add_consumer
 from support.patience import until
@@ -154,7 +154,10 @@ def test_no_trigger_yet_in_a_young_stream_and_in_an_old_one(run, place, monkeypa
         monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
     add_stream(place.url, place.stream, [place.subject])
     young = run("check", "--grace", "1s")
-    assert (young.status, monitors.line(young.out).text.partition(":")[0]) == (0, "no trigger has been stored yet")
+    assert (young.status, plugin_answers.line(young.out).text.partition(":")[0]) == (
+        0,
+        "no trigger has been stored yet",
+    )
     until(lambda: run("check", "--grace", "1s").status, "the stream is old")
     seen = see(run, "--grace", "1s")
     assert stored(place.url, place.stream) == []
@@ -271,11 +274,11 @@ def test_refused_credentials(run):
 def test_a_wrong_command_line_or_setting_is_unknown_in_every_format(run, argv, says):
     answers = [run("check", *argv, "--format", name) for name in ("nagios", "json", "prometheus")]
     assert [answer.status for answer in answers] == [3, 3, 3]
-    read = monitors.line(answers[0].out)
+    read = plugin_answers.line(answers[0].out)
     assert read.status == "UNKNOWN"
     assert says in read.text
     assert says in json.loads(answers[1].out)["unknown"][0]
-    assert monitors.metrics(answers[2].out) == {"check_status": 3}
+    assert plugin_answers.metrics(answers[2].out) == {"check_status": 3}
     # The first line of stderr is the parser's, if it is one that the parser found.
     assert "Traceback" not in answers[0].err
 

@@ -168,6 +168,10 @@ def test_a_trigger_that_the_consumer_was_given_up_on(run, three):
     seen = check(run, *STRICT)
     assert (seen.status, waiting(seen)) == (2, (1, "CRITICAL"))
     assert seen.text.endswith("s, and it is delivered no more (max_deliver)")
+    # The floor goes on with the next acknowledgement.
+    put(three.url, three.subject, b"{}")
+    fetch(three.url, three.stream, "api", 1, (0,))
+    assert waiting(check(run, *STRICT)) == (0, "OK")
 
 
 def test_several_consumers_are_told_apart(run, three):

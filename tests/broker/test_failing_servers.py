@@ -5,7 +5,7 @@ import signal
 import pytest
 from support.failing import BACKOFF, SHORT, SURE, configured, greeted, held, publish, read_until
 from support.ports import free_port
-from support.processes import Process, beginning_with, execute, is_one_clean_line
+from support.processes import Process, beginning_with, execute, freeze, is_one_clean_line
 from support.proxy import holding
 from support.scripted import full_backlog
 from support.streams import add_stream
@@ -29,7 +29,7 @@ def test_a_server_that_drops_every_packet_is_unavailable():
 def test_a_frozen_server_is_unavailable_and_stores_nothing(place):
     with Server() as server:
         add_stream(server.url, place.stream, [place.subject])
-        server.process.send_signal(signal.SIGSTOP)
+        freeze(server.process)
         ended, _ = publish(NATS_URL=server.url)
         server.process.send_signal(signal.SIGCONT)
         assert held(place._replace(url=server.url)) == 0

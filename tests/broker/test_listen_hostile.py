@@ -27,7 +27,8 @@ class Stream:
         self.info = info or stream_info
         self.created = created or (lambda name: {"name": name, "delivered": {"stream_seq": 5}})
         self.configs = []
-        self.deleted = []
+        # What became of consumers, in order.
+        self.told = []
 
     def __call__(self, talk):
         talk.welcome()
@@ -38,11 +39,12 @@ class Stream:
             elif ".CONSUMER.CREATE." in subject:
                 name = subject.split(".")[5]
                 self.configs.append(body(talk)["config"])
+                self.told.append(("create", name))
                 talk.answer(inbox, self.created(name))
             elif ".CONSUMER.MSG.NEXT." in subject:
                 self.deliver(talk, subject.split(".")[6], inbox, body(talk)["batch"])
             elif ".CONSUMER.DELETE." in subject:
-                self.deleted.append(subject.split(".")[5])
+                self.told.append(("delete", subject.split(".")[5]))
 
 
 def body(talk):
@@ -149,7 +151,38 @@ def test_a_gap_is_closed_from_the_last_message_that_was_shown(listen):
     result = listen(script, "--count", 3, "--for", "5s")
     assert (result.status, payloads(result)) == (0, ["one", "two", "three"])
     assert script.configs[1]["opt_start_seq"] == 8
-    assert len(set(script.deleted)) == 2
+
+
+def test_a_consumer_that_was_left_behind_is_deleted_before_the_next_one_is_created(listen):
+    def deliver(talk, name, inbox, _):
+        if len(script.configs) == 1:
+            talk.close()
+        else:
+            say(talk, inbox, message(name, 6, 1, b"one"))
+
+    script = Stream(deliver)
+    assert listen(script, "--count", 1, "--for", "5s").status == 0
+    names = [config["name"] for config in script.configs]
+    assert script.told[:3] == [("create", names[0]), ("delete", names[0]), ("create", names[1])]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "again"])
+def test_too_many_consumers_end_it_with_78_unless_one_of_them_is_its_own(again, listen):
+    refused = {"error": {"code": 400, "err_code": 10026, "description": "maximum consumers limit reached"}}
+
+    def created(name):
+        full = len(script.configs) == (2 if again else 1)
+        return refused if full else {"name": name, "delivered": {"stream_seq": 5}}
+
+    def deliver(talk, name, inbox, _):
+        if len(script.configs) == 1:
+            talk.close()
+        else:
+            say(talk, inbox, message(name, 6, 1, b"one"))
+
+    script = Stream(deliver, created=created)
+    result = listen(script, "--count", 1, "--for", "5s")
+    assert (result.status, payloads(result)) == ((0, ["one"]) if again else (78, []))
 
 
 def test_without_a_message_so_far_the_next_consumer_begins_at_the_same_sequence(listen):

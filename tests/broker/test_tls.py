@@ -1,13 +1,12 @@
 """TLS: who is trusted, who is not, and that nothing secret goes out in the clear."""
 
-import signal
 import ssl
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
 from support.certificates import Authority
-from support.processes import execute, is_one_clean_line
+from support.processes import execute, freeze, is_one_clean_line
 from support.scripted import Scripted, info
 from support.streams import add_stream, stored
 
@@ -273,7 +272,7 @@ def test_a_handshake_that_goes_nowhere_ends_in_time(answer, status, papers):
 
 def test_a_frozen_tls_server_does_not_hold_up_the_end(papers, tmp_path):
     with serving(tmp_path, papers.server) as server:
-        server.process.send_signal(signal.SIGSTOP)
+        freeze(server.process)
         ended = publish(server, NATS_CA=papers.ca, CRYPTO_TRIGGER_TIMEOUT="300ms", CRYPTO_TRIGGER_GIVE_UP_AFTER="1s")
     assert ended.status == 69
     assert ended.seconds < 3

@@ -1,13 +1,17 @@
-"""The program as an operator gets it: a built wheel in a fresh environment."""
+"""The program as an operator gets it: built, and installed by the README's commands."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from packaging.utils import canonicalize_name
 from support.locks import alone
 from support.shell import ROOT, Ended, do
 
@@ -16,47 +20,77 @@ _PATIENCE = 300
 
 
 class Installed(NamedTuple):
-    """A virtual environment with the wheel in it, and what `demo` said there before its extra was installed."""
+    """A virtual environment, and what it held and what `demo` said there before the wheel's extra was installed."""
 
     wheel: Path
+    sdist: Path
     folder: Path
+    versions: dict[str, str]
     demo_without_extra: Ended
 
     @property
     def program(self):
         return str(self.folder / "bin" / "crypto-trigger")
 
+    @property
+    def site_packages(self):
+        return _site_packages(self.folder)
+
 
 def must(*command):
-    done = do(*command, timeout=_PATIENCE)
+    """Run a command in the root of the repository, which must succeed; returns its stdout."""
+    done = do(*command, cwd=ROOT, timeout=_PATIENCE)
     assert done.status == 0, done
-    return done
+    return done.out
 
 
 @pytest.fixture(scope="session")
 def installed(shared):
-    """The wheel in a fresh virtual environment, made once for all test processes."""
+    """The program in a fresh virtual environment, made once for all test processes."""
     base = shared / "installed"
-    without = base / "demo-without-extra.json"
+    noted = base / "noted.json"
     with alone(shared / "installed.lock"):
-        if not without.exists():
+        if not noted.exists():
             shutil.rmtree(base, ignore_errors=True)  # left by one that failed
-            without.write_text(json.dumps(install(base)))
-    (wheel,) = (base / "dist").glob("*.whl")
-    return Installed(wheel, base / "venv", Ended(*json.loads(without.read_text())))
+            noted.write_text(json.dumps(_install(base)))
+    versions, demo = json.loads(noted.read_text())
+    wheel, sdist = _built(base)
+    return Installed(wheel, sdist, base / "venv", versions, Ended(*demo))
 
 
-def install(base):
-    """Install the wheel without and then with the extra for the demo; returns what `demo` said between."""
-    must(sys.executable, "-m", "build", "--wheel", "--outdir", base / "dist", ROOT)
-    (wheel,) = (base / "dist").glob("*.whl")
+def _install(base):
+    """Build, run the README's commands, then add the extra of the wheel; returns what was there between."""
+    must(sys.executable, "-m", "build", "--no-isolation", "--outdir", base / "dist", ROOT)
     folder = base / "venv"
-    must(sys.executable, "-m", "venv", folder)
-    pip = (folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    must(*pip, wheel)
-    without = do(folder / "bin" / "crypto-trigger", "demo", cwd="/", env={"PATH": str(folder / "bin")})
-    must(*pip, f"{wheel}[demo]")
-    return without
+    for command in _commands(folder):
+        must(*command)
+    found = distributions(path=_site_packages(folder))
+    versions = {canonicalize_name(distribution.name): distribution.version for distribution in found}
+    demo = do(folder / "bin" / "crypto-trigger", "demo", cwd="/", env={"PATH": str(folder / "bin")})
+    wheel, _ = _built(base)
+    must(folder / "bin" / "pip", "install", "-q", "--disable-pip-version-check", f"{wheel}[demo]")
+    return versions, demo
+
+
+def _commands(folder):
+    """The README's commands for an installation, in another folder."""
+    section = (ROOT / "README.md").read_text().partition("## Use it against your own NATS\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if re.search(r" -m venv |/pip install ", line)]
+    assert len(lines) == 3
+    assert " --require-hashes -r requirements.txt" in lines[1]
+    for line in lines:
+        words = shlex.split(line.replace("/opt/crypto-trigger", str(folder)), comments=True)
+        yield [sys.executable if word == "python3" else word for word in words]
+
+
+def _built(base):
+    """The wheel and the source distribution."""
+    (wheel,), (sdist,) = ((base / "dist").glob(pattern) for pattern in ("*.whl", "*.tar.gz"))
+    return wheel, sdist
+
+
+def _site_packages(folder):
+    return [str(path) for path in folder.glob("lib/python*/site-packages")]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 import tarfile
 import tomllib
 from importlib.metadata import distributions
@@ -15,8 +14,6 @@ from support.shell import ROOT, do
 
 from crypto_trigger import __version__
 
-# Building and installing ask a package index.
-PATIENCE = 300
 TEXT = (ROOT / "requirements.txt").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
@@ -61,26 +58,6 @@ def applies(requirement, target, extras=()):
     return marker is None or any(marker.evaluate({**environment(*target), "extra": extra}) for extra in ("", *extras))
 
 
-def must(*command):
-    done = do(*command, cwd=ROOT, timeout=PATIENCE)
-    assert done.status == 0, done
-    return done.out
-
-
-@pytest.fixture(scope="session")
-def locked(tmp_path_factory):
-    """The README's own commands for an installation, in another folder."""
-    folder = tmp_path_factory.mktemp("locked") / "opt"
-    section = (ROOT / "README.md").read_text().partition("## Use it against your own NATS\n")[2].partition("\n## ")[0]
-    commands = [line for line in section.splitlines() if " -m venv " in line or "/pip install " in line]
-    assert len(commands) == 3
-    assert " --require-hashes -r requirements.txt" in commands[1]
-    for command in commands:
-        words = shlex.split(command.replace("/opt/crypto-trigger", str(folder)), comments=True)
-        must(*[sys.executable if word == "python3" else word for word in words])
-    return folder
-
-
 def test_every_entry_is_an_exact_version_with_hashes():
     found = list(entries())
     assert len(found) > 10
@@ -107,8 +84,8 @@ def test_its_header_tells_the_command_that_makes_it():
 
 
 @pytest.mark.parametrize("target", TARGETS, ids="-".join)
-def test_it_holds_every_run_time_dependency_within_its_range_and_nothing_else(locked, target):
-    installed = {canonicalize_name(found.name): found for found in distributions(path=site_packages(locked))}
+def test_it_holds_every_run_time_dependency_within_its_range_and_nothing_else(installed, target):
+    here = {canonicalize_name(found.name): found for found in distributions(path=installed.site_packages)}
     pinned = {entry.name: entry.requirement for entry in entries() if applies(entry.requirement, target)}
     needed = set()
     waiting = [Requirement(line) for line in PROJECT["dependencies"]]
@@ -124,7 +101,7 @@ def test_it_holds_every_run_time_dependency_within_its_range_and_nothing_else(lo
         (exact,) = pinned[name].specifier
         assert requirement.specifier.contains(exact.version), requirement
         # What this interpreter does not need itself is not installed here and has no metadata to read.
-        for line in (installed[name].requires or ()) if name in installed else ():
+        for line in (here[name].requires or ()) if name in here else ():
             further = Requirement(line)
             if applies(further, target, requirement.extras):
                 further.marker = None
@@ -132,27 +109,20 @@ def test_it_holds_every_run_time_dependency_within_its_range_and_nothing_else(lo
     assert set(pinned) == needed
 
 
-def site_packages(folder):
-    return [str(path) for path in folder.glob("lib/python*/site-packages")]
-
-
-def test_the_readmes_commands_install_exactly_these_versions_and_a_program_that_runs(locked):
-    here = {found.name: found.version for found in distributions(path=site_packages(locked))}
-    here = {canonicalize_name(name): version for name, version in here.items()}
+def test_the_readmes_commands_install_exactly_these_versions_and_a_program_that_runs(installed):
     expected = {
         entry.name: next(iter(entry.requirement.specifier)).version
         for entry in entries()
         if entry.requirement.marker is None or entry.requirement.marker.evaluate()
     }
-    assert here.pop("crypto-trigger") == __version__
-    assert {name: version for name, version in here.items() if name not in ("pip", "setuptools")} == expected
-    assert must(locked / "bin" / "pip", "check").strip() == "No broken requirements found."
-    assert must(locked / "bin" / "crypto-trigger", "--version") == f"crypto-trigger {__version__}\n"
+    here = {name: version for name, version in installed.versions.items() if name not in ("pip", "setuptools")}
+    assert here == {**expected, "crypto-trigger": __version__}
+    checked = do(installed.folder / "bin" / "pip", "check")
+    assert (checked.status, checked.out.strip()) == (0, "No broken requirements found.")
+    assert do(installed.program, "--version").out == f"crypto-trigger {__version__}\n"
 
 
-def test_the_source_distribution_holds_it(tmp_path):
-    must(sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, ROOT)
-    (archive,) = tmp_path.glob("*.tar.gz")
-    with tarfile.open(archive) as opened:
+def test_the_source_distribution_holds_it(installed):
+    with tarfile.open(installed.sdist) as opened:
         name = f"crypto_trigger-{__version__}/requirements.txt"
         assert opened.extractfile(name).read().decode() == TEXT

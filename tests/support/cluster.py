@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 from contextlib import ExitStack, suppress
@@ -18,6 +17,7 @@ from support.links import Link
 from support.loops import Loop
 from support.patience import until
 from support.ports import free_ports
+from support.processes import freeze
 from support.streams import client
 
 # Elections take up to 10 s each, and a server that was away catches up after them.
@@ -51,9 +51,8 @@ class Node(Server):
         self._frozen = False
 
     def freeze(self):
-        """SIGSTOP; returns when the process has stopped."""
-        self.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        """Stop the process (SIGSTOP); returns when it has stopped."""
+        freeze(self.process)
         self._frozen = True
 
     def thaw(self):

@@ -51,9 +51,10 @@ def performance(text):
     while text:
         item = re.match(_ITEM + r"(?: +|$)", text)
         assert item, text
-        label = item["label"].strip("'").replace("''", "'")
+        quoted = item["label"].startswith("'")
+        label = item["label"][1:-1].replace("''", "'") if quoted else item["label"]
         assert label not in found
-        found[label] = item.group().strip().partition("=")[2] if "'" not in item["label"] else item["value"]
+        found[label] = item.group().strip().rpartition("=")[2]
         text = text[item.end() :]
     return found
 

@@ -82,6 +82,12 @@ def beginning_with(folder, code):
     return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))}
 
 
+def freeze(process):
+    """Stop a child process (SIGSTOP); returns when it has stopped. SIGCONT lets it go on."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+
+
 def is_one_clean_line(text):
     """Whether a text is one line that a terminal shows as it is, and no traceback."""
     return text.endswith("\n") and text[:-1].isprintable() and "Traceback" not in text

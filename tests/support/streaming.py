@@ -20,6 +20,7 @@ import nats
 from support.loops import Loop
 from support.patience import PATIENCE, until
 from support.ports import free_port
+from support.processes import freeze
 from support.programs import program
 from support.streaming_schema import MESSAGES
 
@@ -83,7 +84,7 @@ class StreamingServer:
             process.wait(PATIENCE)
 
     def freeze(self):
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process)
 
     def thaw(self):
         self.process.send_signal(signal.SIGCONT)

@@ -15,6 +15,7 @@ HOME = Path(crypto_trigger.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"watch"},
     {"plugin"},
     {"options", "run", "demo"},
     {"listener", "views"},
@@ -46,7 +47,7 @@ FLOORS = (
     {"__init__"},
 )
 ROOMS = {
-    "typer": {"cli", "options"},
+    "typer": {"cli", "options", "watch"},
     "backoff": {"retry"},
     "rich": {"output"},
     "nats": {"brokers."},

@@ -11,7 +11,7 @@ LIMITS = Limits(0.15, 0.001, 0.02)
 
 
 def test_an_attempt_may_last_longer_than_the_deadline_once_it_is_lifted():
-    retry = Retry(LIMITS._replace(give_up_after=0.03))
+    retry = Retry(Limits(0.03, 0.001, 0.02))
 
     async def work(attempt):
         retry.lift()

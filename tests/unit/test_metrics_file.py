@@ -11,7 +11,7 @@ from crypto_trigger.metrics_file import write_metrics
 from crypto_trigger.report import Report
 from crypto_trigger.settings import load
 
-KNOWN = load({}, "/dev/null", {})._asdict()
+KNOWN = vars(load({}, "/dev/null", {}))
 FILE = "trigger.prom"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

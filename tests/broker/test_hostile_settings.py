@@ -9,7 +9,9 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger.settings import SETTINGS
+from crypto_trigger.errors import ConfigError
+from crypto_trigger.masking import mask_url
+from crypto_trigger.settings import SETTINGS, load
 
 # Part of every planted secret, and of nothing else.
 CORE = "q7Zx-Planted-9Kv"
@@ -125,3 +127,42 @@ def test_no_settings_crash_a_run_or_let_a_secret_out(run, command, environment, 
     assert CORE not in result.out + result.err + written
     if command[0] == "publish":
         assert json.loads(written)["status"] == result.status
+
+
+PASSWORD = st.builds(lambda before, after: quote(before + CORE + after, safe=""), *[st.text(max_size=8)] * 2)
+# Each way to break an address, none of them a way to make the password a host.
+BREAKS = [
+    "{scheme}{user}:{password}@{host}",
+    "{scheme}{user}:{password}",
+    "{user}:{password}@{host}",
+    "{user}:{password}",
+    "{scheme}{user}:{password}{host}",
+    "{scheme}:{password}@{host}",
+    "{scheme}{user}:{password}@",
+    "{scheme}{user}:{password}/{host}",
+    "{scheme}{user}:{password} @{host}",
+    "{scheme[0]}:{user}:{password}",
+    "{scheme[0]}//{user}:{password}",
+    "{scheme}{user}:{password}?tls=1",
+    "{scheme}{host}",
+    "{host}",
+]
+ADDRESS = st.builds(
+    lambda broken, scheme, user, password, host: broken.format(scheme=scheme, user=user, password=password, host=host),
+    st.sampled_from(BREAKS),
+    st.sampled_from(["nats://", "tls://", "http://", "NATS://"]),
+    st.sampled_from(["worker", "u", "a b", "me@example.org", "", "[", "x" * 70]),
+    PASSWORD,
+    st.sampled_from(["h", "h:4222", "[::1]:4222", "h:x", "${HOST}", "", "h" * 70]),
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(ADDRESS, min_size=1, max_size=4).map(",".join))
+def test_a_password_in_any_position_of_a_list_of_urls_is_never_shown(raw):
+    assert CORE not in mask_url(raw)
+    try:
+        said = repr(load({}, os.devnull, {"NATS_URL": raw}))
+    except ConfigError as error:
+        said = str(error)
+    assert CORE not in said

@@ -1,0 +1,308 @@
+"""docs/monitoring.md: every recipe is run, and tells of the slot that was missed, or of the run that failed."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from support.clocks import rfc3339, roomy
+from support.consumers import add_consumer
+from support.monitors import (
+    FAILURE,
+    SUCCESS,
+    Answer,
+    BetterStack,
+    Cronitor,
+    Healthchecks,
+    Monitor,
+    Sentry,
+    Snitch,
+    UptimeKuma,
+)
+from support.patience import PATIENCE
+from support.programs import program
+from support.promtool import RULES
+from support.shell import ROOT, do
+from support.streams import add_stream, put, stored
+
+from crypto_trigger.settings import SETTINGS
+
+PAGE = (ROOT / "docs" / "monitoring.md").read_text()
+RECIPES = dict(re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
+INSTALLED = "/opt/crypto-trigger/bin/crypto-trigger"
+PROGRAM = f"{sys.executable} -m crypto_trigger"
+ENV_FILE = "/etc/crypto-trigger.env"
+FOLDER = "/var/lib/prometheus/node-exporter"
+SERVICES = {
+    "Heroku": Healthchecks,
+    "healthchecks": Healthchecks,
+    "Uptime Kuma": UptimeKuma,
+    "Cronitor": Cronitor,
+    "Better Stack": BetterStack,
+    "Sentry": Sentry,
+    "Dead Man's Snitch": Snitch,
+}
+
+
+def code(title):
+    """The code of a recipe, its continued lines joined."""
+    (found,) = re.findall(r"```\w+\n(.*?)```", RECIPES[title], re.DOTALL)
+    return found.replace("\\\n", " ")
+
+
+def crontab(title):
+    """The command of a recipe's one entry in a crontab; cron takes a percent sign for the end of a line."""
+    (entry,) = [line for line in code(title).splitlines() if not re.match(r"\w+=", line)]
+    command = entry.split(None, 5)[5]
+    assert "%" not in command
+    return command
+
+
+class Stream(NamedTuple):
+    """A stream in which a slot was missed, two slots ago; `missed` is its start, in seconds since the epoch."""
+
+    url: str
+    subject: str
+    settings: dict[str, str]
+    missed: int
+
+    @property
+    def slot(self):
+        return rfc3339(self.missed)
+
+    def fill(self):
+        """Store the trigger that is missing."""
+        put(self.url, self.subject, b"", {"ce-time": self.slot})
+
+
+@pytest.fixture
+def stream(place):
+    slots = roomy()
+    add_stream(place.url, place.stream, [place.subject])
+    present = slots.turn - slots.every
+    for ago in (3, 1, 0):
+        put(place.url, place.subject, b"", {"ce-time": rfc3339(present - ago * slots.every)})
+    named = {"NATS_URL": place.url, "CRYPTO_TRIGGER_STREAM": place.stream, "CRYPTO_TRIGGER_SUBJECT": place.subject}
+    return Stream(place.url, place.subject, named | slots.settings, present - 2 * slots.every)
+
+
+@pytest.fixture
+def at_work(stream, tmp_path):
+    """Make of a recipe's text what can be run here: our program, our env file, folders and URLs of the test's own."""
+    env_file = tmp_path / "crypto-trigger.env"
+    env_file.write_text("".join(f"{name}={value}\n" for name, value in stream.settings.items()))
+
+    def change(text, **urls):
+        for old, new in {INSTALLED: PROGRAM, ENV_FILE: str(env_file), FOLDER: str(tmp_path), **urls}.items():
+            text = text.replace(old, new)
+        return text
+
+    return change
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Run a command line as cron does, with nearly no environment."""
+
+    def run(line):
+        return do("/bin/sh", "-c", line, env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, cwd="/")
+
+    return run
+
+
+# The page.
+
+
+def test_there_is_a_recipe_for_every_place_and_every_monitor_and_each_has_five_lines_at_most():
+    places = {"cron", "systemd", "Kubernetes", "Heroku", "Elastic Beanstalk"}
+    others = {"Nagios and Icinga", "Prometheus: hosts", "Prometheus: Kubernetes", "JSON logs"}
+    assert set(RECIPES) == places | set(SERVICES) | others
+    for title, text in RECIPES.items():
+        lines = [line for line in text.splitlines() if line and not line.startswith("```")]
+        assert 0 < len(lines) <= 5, title
+
+
+def test_what_the_page_names_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", PAGE)
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+    variables = {setting.variable for setting in SETTINGS}
+    assert set(re.findall(r"\b(?:CRYPTO_TRIGGER|NATS|TRACE)\w+", PAGE)) <= variables
+    alerts = set(re.findall(r"alert: (\w+)", RULES.read_text()))
+    assert set(re.findall(r"CryptoTrigger\w+", PAGE)) <= alerts
+
+
+# Where the program runs.
+
+
+def test_cron_mails_the_missed_slot_and_nothing_when_all_is_well(stream, at_work, shell):
+    command = at_work(crontab("cron"))
+    mailed = shell(command)
+    assert (mailed.status, mailed.err) == (0, "")
+    assert mailed.out.startswith(f"TRIGGER WARNING - missed {stream.slot};")
+    stream.fill()
+    assert shell(command)[:3] == (0, "", "")
+
+
+def test_a_unit_of_systemd_fails_when_a_slot_was_missed(stream, at_work, shell, tmp_path):
+    unit = tmp_path / "crypto-trigger-check.service"
+    verify = (program("systemd-analyze"), "verify", unit)
+    (tmp_path / "alert@.service").write_text("[Service]\nExecStart=/bin/true\n")
+    unit.write_text(at_work(code("systemd")).replace("OnFailure", "OnFailur"))
+    assert "OnFailur" in do(*verify).err
+    unit.write_text(at_work(code("systemd")))
+    assert do(*verify)[:3] == (0, "", "")
+    (command,) = re.findall(r"^ExecStart=(.*)", unit.read_text(), re.MULTILINE)
+    ended = shell(command)
+    assert (ended.status, stream.slot in ended.out) == (1, True)
+    stream.fill()
+    assert shell(command).status == 0
+    (calendar,) = re.findall(r"OnCalendar=([^`]*)", RECIPES["systemd"])
+    assert do(program("systemd-analyze"), "calendar", calendar).status == 0
+
+
+def test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed(stream, at_work):
+    words = at_work(code("Kubernetes")).split(" ", 1)[1]
+    made = do("/bin/sh", "-c", f"{program('kubectl')} --dry-run=client -o yaml {words}")
+    assert made.status == 0, made
+    (container,) = yaml.safe_load(made.out)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    ours = yaml.safe_load((ROOT / "k8s-cronjob.yaml").read_text())["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert container["image"] == ours["containers"][0]["image"]
+    command = [word.replace("nats://nats:4222", stream.url) for word in container["command"]]
+    environ = {**os.environ, **stream.settings, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ended = do(*command, env=environ)
+    assert (ended.status, stream.slot in ended.out) == (1, True)
+    stream.fill()
+    assert do(*command, env=environ).status == 0
+
+
+def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_work, shell):
+    program("curl")
+    with Monitor(Healthchecks()) as monitor:
+        line = at_work(code("Elastic Beanstalk"), **{"https://hc-ping.com": monitor.url})
+        ended = shell(line)
+        assert (ended.status, stream.slot in ended.out, monitor.told) == (1, True, [])
+        stream.fill()
+        assert shell(line).status == 0
+    assert monitor.told == [SUCCESS]
+
+
+# The monitors.
+
+
+@pytest.mark.parametrize("title", SERVICES)
+def test_a_monitor_is_told_of_a_success_and_of_a_failure(title, run, stream, place, tmp_path):
+    urls = re.findall(r"(CRYPTO_TRIGGER_PING\w*)=(\S+)", code(title))
+    before = len(stored(place.url, place.stream))
+    with Monitor(SERVICES[title]()) as monitor:
+        lines = [f"{name}={value}\n" for name, value in stream.settings.items()]
+        for name, url in urls:
+            parts = urlsplit(url)
+            assert parts.scheme == "https"
+            lines.append(f"{name}={url.replace(f'https://{parts.netloc}', monitor.url)}\n")
+        env_file = tmp_path / "crypto-trigger.env"
+        env_file.write_text("".join(lines))
+        assert run("publish", "--env-file", env_file, "--force")[::2] == (0, "")
+        assert len(stored(place.url, place.stream)) == before + 1
+        assert monitor.told == [SUCCESS]
+        failed = run("publish", "--env-file", env_file, "--server", "nats://127.0.0.1:1", "--give-up-after", "300ms")
+        assert failed.status == 69
+        assert failed.err.count("\n") == 1
+    assert monitor.told == [SUCCESS, FAILURE]
+    if SERVICES[title] is Healthchecks:
+        report = json.loads(monitor.asked[-1].body)
+        assert report["scheduled_at"] == rfc3339(stream.missed + 2 * int(stream.settings["CRYPTO_TRIGGER_EVERY"][:-1]))
+        assert "connection refused" in report["error"]["message"]
+
+
+def test_nagios_reads_which_slot_was_missed(stream, at_work, shell, place):
+    add_consumer(place.url, place.stream, "api-server")
+    (command,) = re.findall(r"^ *command_line +(.*)", at_work(code("Nagios and Icinga")), re.MULTILINE)
+    ended = shell(command)
+    assert (ended.status, ended.err) == (1, "")
+    assert re.fullmatch(rf"TRIGGER WARNING - missed {stream.slot}; [^|]+ \| .*\bmissed=1;1;2;0 .*\n", ended.out)
+    stream.fill()
+    assert shell(command).status == 0
+
+
+def test_node_exporter_finds_which_slot_was_missed_in_a_file_that_the_rules_are_about(stream, at_work, shell, tmp_path):
+    command = at_work(crontab("Prometheus: hosts"))
+    assert shell(command)[:3] == (1, "", "")
+    (written,) = tmp_path.glob("*.prom")
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(written.read_text())
+        for sample in family.samples
+    }
+    assert values["crypto_trigger_window_newest_missed_slot_timestamp_seconds"] == stream.missed
+    (pattern,) = set(re.findall(r'file=~"(.*?)"', RULES.read_text()))
+    assert re.fullmatch(pattern, str(written))
+    (runs,) = re.findall(r"CRYPTO_TRIGGER_METRICS_FILE=([^`]+)", RECIPES["Prometheus: hosts"])
+    assert not re.fullmatch(pattern, runs)
+    assert Path(runs).parent == Path(FOLDER)
+    for path in (written.name, Path(runs).name):
+        assert path in RULES.read_text()
+
+
+def test_a_log_service_is_sent_the_end_of_every_run(at_work, shell, place):
+    program("logger")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(("127.0.0.1", 0))
+        syslog.settimeout(PATIENCE)
+        to = f"logger -d -n 127.0.0.1 -P {syslog.getsockname()[1]} "
+        command = at_work(crontab("JSON logs")).replace("logger ", to)
+        before = len(stored(place.url, place.stream))
+
+        def last():
+            while "outcome" not in (said := json.loads(re.sub("^.*?(?={)", "", syslog.recv(65536).decode()))):
+                pass
+            return said
+
+        shell(command.replace("publish", "publish --force"))
+        assert len(stored(place.url, place.stream)) == before + 1
+        well = last()
+        shell(command.replace("publish", "publish --server nats://127.0.0.1:1 --give-up-after 300ms"))
+        failed = last()
+    assert (well["outcome"], well["level"]) == ("published", "info")
+    assert (failed["outcome"], failed["level"]) == ("unavailable", "error")
+    (query,) = re.findall(r"\| jq -c '(.*?)'", RECIPES["JSON logs"])
+    found = subprocess.run(
+        [program("jq"), "-c", query],
+        input="\n".join(map(json.dumps, (well, failed))),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(found.stdout) == [well["scheduled_at"], "unavailable", failed["message"]]
+
+
+class Pushgateway:
+    """What a Pushgateway takes: a group's metrics in Prometheus' format, the last line ended."""
+
+    def take(self, asked):
+        assert (asked.method, asked.path) == ("POST", "/metrics/job/crypto-trigger")
+        assert asked.body.endswith(b"\n")
+        assert list(text_string_to_metric_families(asked.body.decode()))
+        return Answer(200, "", SUCCESS)
+
+
+def test_one_line_pushes_the_metrics_to_a_pushgateway(run, stream, shell, tmp_path, monkeypatch):
+    for name, value in {
+        **stream.settings,
+        "CRYPTO_TRIGGER_METRICS_FILE": str(tmp_path / "crypto-trigger.prom"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert run("publish").status == 0
+    program("curl")
+    (line,) = re.findall(r"`(curl .*?)`", PAGE)
+    with Monitor(Pushgateway()) as monitor:
+        line = line.replace("http://pushgateway.example.com:9091", monitor.url).replace(FOLDER, str(tmp_path))
+        assert shell(line)[:3] == (0, "", "")
+    assert monitor.told == [SUCCESS]
