@@ -4,7 +4,7 @@
 # every run.
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -78,8 +78,10 @@ class Window(NamedTuple):
 
         Like a run, `now` belongs to the next slot from `early` before that slot begins.
         """
-        present = Slot.containing(now + cadence.early, cadence.every)
-        before = Slot.containing(now + cadence.early - since, cadence.every)
+        # Python adds to a local time without regard to a change of the clocks.
+        until = now.astimezone(UTC) + cadence.early
+        present = Slot.containing(until, cadence.every)
+        before = Slot.containing(until - since, cadence.every)
         return cls(min(present, Slot(before.start + cadence.every, cadence.every)), present)
 
     def stored_from(self, cadence: Cadence) -> datetime:

@@ -33,7 +33,8 @@ _STYLES = {
     "title": "bold",
     "faint": "dim",
     "triggered": "green",
-    "late": "bold yellow",
+    # Not bold, which some terminals show as bright yellow: that cannot be read on white.
+    "late": "yellow",
     "missed": "bold red",
     "overdue": "bold magenta",
     "pending": "cyan",

@@ -183,10 +183,12 @@ def test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed(stre
     assert do(*command, env=environ).status == 0
 
 
-def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_work, shell):
+def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_work, shell, tmp_path):
     program("curl")
     with Monitor(Healthchecks()) as monitor:
-        line = at_work(code("Elastic Beanstalk"), **{"https://hc-ping.com": monitor.url})
+        (url,) = re.findall(r"`(url = .*?)`", RECIPES["Elastic Beanstalk"])
+        (tmp_path / "curl").write_text(url.replace("https://hc-ping.com", monitor.url) + "\n")
+        line = at_work(code("Elastic Beanstalk"), **{"/etc/crypto-trigger.curl": str(tmp_path / "curl")})
         ended = shell(line)
         assert (ended.status, stream.slot in ended.out, monitor.told) == (1, True, [])
         stream.fill()

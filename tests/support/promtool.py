@@ -47,23 +47,17 @@ class Prometheus:
         self._samples = defaultdict(dict)
 
     def scrape(self, instance, text, minutes):
-        """Take what a file of the textfile collector said in each of these minutes (a range)."""
+        """Take the metrics in a text in each of these minutes; a file of the textfile collector is renewed in each."""
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 labels = ",".join(f'{name}="{_quoted(value)}"' for name, value in sample.labels.items())
                 named = f'{sample.name}{{instance="{instance}",{labels}}}'
-                past = self._began if sample.name.endswith("_timestamp_seconds") else 0
+                past = self._began if sample.name.endswith(("_timestamp_seconds", "_time")) else 0
                 for minute in minutes:
                     self._samples[named][minute] = sample.value - past
         if "crypto_trigger_check_status" in text:
             for minute in minutes:
                 self._samples[_FILE % instance][minute] = 60 * minute
-
-    def take(self, series, value, minutes):
-        """Take a value of another exporter's."""
-        past = self._began if series.partition("{")[0].endswith("_time") else 0
-        for minute in minutes:
-            self._samples[series][minute] = value - past
 
     def alerts(self, minutes):
         """The alerts that fire, for each of these minutes."""

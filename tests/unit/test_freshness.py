@@ -176,7 +176,8 @@ def test_every_slot_of_a_day_on_which_clocks_change_is_looked_at_once():
         midnight = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Europe/Berlin"))
         end = (midnight + timedelta(days=1)).astimezone(UTC)
         messages = [Stored(n, midnight.astimezone(UTC) + n * QUARTER.every) for n in range(4 * length)]
-        found = look(messages, now=end - timedelta(seconds=EARLY + 1), since=timedelta(hours=length))
+        now = (end - timedelta(seconds=EARLY + 1)).astimezone(midnight.tzinfo)
+        found = look(messages, now=now, since=timedelta(hours=length))
         assert len(found) == 4 * length
         assert {entry.state for entry in found} == {State.TRIGGERED}
         assert rfc3339(found[0].slot.start) == rfc3339(midnight)
