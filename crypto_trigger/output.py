@@ -199,7 +199,7 @@ class Output:
     @property
     def has_no_reader(self) -> bool:
         """Whether the reader of stdout is gone, so that the next line would fail."""
-        return self._stdout.is_closed
+        return not self.quiet and self._stdout.is_closed
 
     def note(self, message: str) -> None:
         """Print on stderr what somebody who watches wants to know: on a terminal, or with `--verbose`."""
