@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crypto_trigger.report import Report
 
 _PREFIX = "crypto_trigger_"
-_HELP = {
+METRICS = {
     "last_run_timestamp_seconds": "When the last run of publish ended.",
     "last_success_timestamp_seconds": "When the last run that ended with status 0 ended.",
     "last_run_slot_timestamp_seconds": "Start of the slot of the last run.",
@@ -115,7 +115,7 @@ def _text(report: Report, labels: Labels, last_success: str | None) -> str:
         if value is not None:
             more = f',version="{report.version}"' if name == "build_info" else ""
             lines += [
-                f"# HELP {_PREFIX}{name} {_HELP[name]}",
+                f"# HELP {_PREFIX}{name} {METRICS[name]}",
                 f"# TYPE {_PREFIX}{name} gauge",
                 f"{_PREFIX}{name}{{{named}{more}}} {value}",
             ]
@@ -137,7 +137,7 @@ def _read(path: str) -> Kept | None:
         content = file.read(_LARGEST + 1)
     lines = content.decode(errors="replace").splitlines()
     # A name of ours may be followed by anything: what is not a sample as we write it is lost, which does not matter.
-    ours = re.compile(rf"(# (HELP|TYPE) )?{_PREFIX}({'|'.join(_HELP)})\b.*")
+    ours = re.compile(rf"(# (HELP|TYPE) )?{_PREFIX}({'|'.join(METRICS)})\b.*")
     if len(content) > _LARGEST or not all(ours.fullmatch(line) for line in lines if line):
         raise ValueError("it holds something else, which is kept")
     samples = {match[1]: match for line in lines if (match := re.fullmatch(_SAMPLE, line))}
