@@ -128,10 +128,10 @@ class Operator:
         """Run `check`."""
         return self._run("check", "--since", f"{WINDOW * self.slots.every}s", *argv)
 
-    def look(self, *argv, ahead=None):
+    def look(self, *argv, ahead=None, limit="20s"):
         """Run `check` in its three formats, and `history`; what they say."""
         run = (lambda *arguments: execute(*arguments, **clock(ahead))) if ahead else self._run
-        since = ("--since", f"{WINDOW * self.slots.every}s", "--give-up-after", "2s")
+        since = ("--since", f"{WINDOW * self.slots.every}s", "--give-up-after", limit)
         nagios = run("check", *since, *argv)
         as_json = run("check", *since, *argv, "--json")
         run("check", *since, *argv, "--format", "prometheus", "--output-file", self.checked)
@@ -277,7 +277,7 @@ def the_server_is_killed(server, operator, rules):
     failed = op.publish(69, "--give-up-after", "500ms")
     assert set(failed.routes) == RAN
     assert all(op.slot() in said for said in failed.routes.values())
-    away = op.look()
+    away = op.look(limit="1s")
     assert set(away.routes) == LOOKED
     assert all("connection refused" in away.routes[route] for route in (NAGIOS, JSON, HISTORY))
     assert away.routes[METRICS] == "status 2"
