@@ -10,7 +10,7 @@ import yaml
 from support.clocks import roomy
 from support.consumers import add_consumer
 from support.plugin_answers import line, metrics, see
-from support.shell import ROOT, do
+from support.shell import ROOT, console, do
 from support.streams import put
 
 from crypto_trigger.server import Server
@@ -80,9 +80,7 @@ def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(installed, t
     with Server() as server:
         environ = {**os.environ, **roomy().settings, "PATH": path, "NATS_URL": server.url}
         assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
-        said = ""
-        for command in re.findall(r"^\$ (.*)", block, re.MULTILINE):
-            said += f"$ {command}\n{do('bash', '-c', f'exec 2>&1; {command}', env=environ, cwd=tmp_path).out}"
+        said = console(block, env=environ, cwd=tmp_path)
     assert masked(said) == masked(block)
 
 
