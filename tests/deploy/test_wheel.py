@@ -78,7 +78,9 @@ def test_demo_stay_shows_what_publish_sends_and_leaves_nothing_when_it_is_stoppe
         line = stay.until("In another terminal: ").partition("In another terminal: ")[2]
         result = cron(line.replace("crypto-trigger", installed.program))
         assert result.out.startswith("published crypto.update for ")
-        assert stay.until('"trigger"').endswith(' crypto.update {"trigger":"update"}')
+        shown = stay.until('"trigger"')
+        assert shown.startswith("crypto.update for ")
+        assert shown.endswith('/worker-server: {"trigger":"update"}')
         assert stay.stop(signum) == (0, "stopped; no process and no file is left", "")
     finally:
         stay.close()
