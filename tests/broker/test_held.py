@@ -79,6 +79,16 @@ def test_every_message_since_the_time_is_found_and_none_before(direct, count, pl
 
 
 @DIRECT
+def test_the_window_may_begin_at_any_message(direct, plant):
+    place = plant([ago(20 - n, subject="other" if n % 3 == 1 else None) for n in range(20)], allow_direct=direct)
+    minutes = {n + 1: 20 - n for n in range(20) if n % 3 != 1}
+    for back in range(22):
+        # Between two messages, and not so near to one of them that the time of the test matters.
+        found = look(*place, back=(datetime.now(UTC) - NOW) + (back + 0.5) * MINUTE)
+        assert seqs(found) == [seq for seq, ago_ in minutes.items() if ago_ <= back]
+
+
+@DIRECT
 def test_messages_of_other_subjects_are_not_read(direct, plant):
     others = [ago(30, payload=b"x" * 100, subject="other.one") for _ in range(40)]
     ours = [ago(29), ago(28)]
@@ -91,6 +101,14 @@ def test_messages_of_other_subjects_are_not_read(direct, plant):
 def test_large_messages_come_in_smaller_batches(direct, plant):
     found = look(*plant([ago(9, payload=b"x" * 700_000) for _ in range(5)], allow_direct=direct))
     assert seqs(found) == [1, 2, 3, 4, 5]
+
+
+def test_a_batch_is_bounded_in_messages_and_bytes():
+    script = Script([1], batch(1))
+    scripted(script)
+    (asked,) = script.direct_gets
+    assert 1 <= asked["batch"] <= 1000
+    assert 1 <= asked["max_bytes"] <= 1 << 20
 
 
 @DIRECT
