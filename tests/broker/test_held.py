@@ -27,8 +27,9 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 LIMITS = {"timeout": "2s", "give_up_after": "20s"}
 
 
-def look(url, stream, subject, back=HOUR, environ=None, **flags):
-    """What the reader finds. Raises the error that a command would report."""
+def look(url, stream, subject, back=HOUR, environ=None, until=None, **flags):
+    """What the reader finds, back to so long before `until` (NOW). Raises the error that a command would report."""
+    back += datetime.now(UTC) - (until or NOW)
     flags = {"servers": url, "stream": stream, "subject": subject, **LIMITS, **flags}
     settings = load(flags, "/dev/null", environ or {})
     try:
@@ -83,8 +84,7 @@ def test_the_window_may_begin_at_any_message(direct, plant):
     place = plant([ago(20 - n, subject="other" if n % 3 == 1 else None) for n in range(20)], allow_direct=direct)
     minutes = {n + 1: 20 - n for n in range(20) if n % 3 != 1}
     for back in range(22):
-        # Between two messages, and not so near to one of them that the time of the test matters.
-        found = look(*place, back=(datetime.now(UTC) - NOW) + (back + 0.5) * MINUTE)
+        found = look(*place, back=(back + 0.5) * MINUTE)
         assert seqs(found) == [seq for seq, ago_ in minutes.items() if ago_ <= back]
 
 
@@ -309,7 +309,7 @@ def test_servers_since_2_9_are_read(release, direct):
         found = look(server.url, "S", "crypto.update")
         assert seqs(found) == list(range(1, 61, 3))
         moment = found.messages[9].stored_at
-        later = look(server.url, "S", "crypto.update", back=found.now - moment)
+        later = look(server.url, "S", "crypto.update", back=timedelta(0), until=moment)
         assert set(seqs(later)) <= set(range(28, 61, 3))
     assert (found.reading is None) == (release == "2.9")
     assert abs(found.now - datetime.now(UTC)) < MINUTE
