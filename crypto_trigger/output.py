@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from contextlib import suppress
@@ -139,7 +140,9 @@ class Output:
             file=StringIO(), width=width, record=True, force_terminal=True, color_system="truecolor", no_color=False
         )
         self._draw(console, lines)
-        return console.export_svg(title=self._clean(title), theme=TerminalTheme(*_SVG_COLORS))
+        drawn = console.export_svg(title=self._clean(title), theme=TerminalTheme(*_SVG_COLORS))
+        # rich names a font of another host, which a page with the picture would ask for.
+        return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
 
     def _draw(self, console: Any, lines: Iterable[Line]) -> None:  # noqa: ANN401 - rich is loaded only for a picture
         from rich.text import Text
@@ -196,7 +199,7 @@ class Output:
     @property
     def has_no_reader(self) -> bool:
         """Whether the reader of stdout is gone, so that the next line would fail."""
-        return self._stdout.is_closed
+        return not self.quiet and self._stdout.is_closed
 
     def note(self, message: str) -> None:
         """Print on stderr what somebody who watches wants to know: on a terminal, or with `--verbose`."""

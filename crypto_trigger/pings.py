@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from crypto_trigger.report import Report
 
 # In bytes. A healthchecks server keeps that much of a body unless it is set up otherwise (PING_BODY_LIMIT).
-_LARGEST_BODY = 10_000
+LARGEST_BODY = 10_000
 _PING_URL, _PING_FAIL_URL = "CRYPTO_TRIGGER_PING_URL", "CRYPTO_TRIGGER_PING_FAIL_URL"
 # The longest wait for one answer, in seconds.
-_LONGEST_TRY = 5.0
+LONGEST_TRY = 5.0
 _TRIES = 2
 # The longest wait before the retry, in seconds, and the part of the time that is left.
 _LONGEST_PAUSE, _PAUSE_PART = 0.5, 0.1
@@ -82,7 +82,7 @@ def send(ping: Ping, seconds: float) -> Pinged:
     for number in range(1, _TRIES + 1):
         left = max(0.0, until - time.monotonic())
         try:
-            answer = ask(request, min(_LONGEST_TRY, left / (_TRIES + 1 - number)))
+            answer = ask(request, min(LONGEST_TRY, left / (_TRIES + 1 - number)))
         except WebError as error:
             said, again = str(error), error.again
         else:
@@ -106,7 +106,7 @@ def _within_limit(request: Request, limit: str | None) -> Request:
     return request._replace(body=_cut(request.body.decode(), int(limit)))
 
 
-def _cut(text: str, most: int = _LARGEST_BODY) -> bytes:
+def _cut(text: str, most: int = LARGEST_BODY) -> bytes:
     """Return the first `most` bytes of a text in UTF-8, without a part of a character at the end."""
     data = text.encode()
     return data if len(data) <= most else data[:most].decode(errors="ignore").encode()

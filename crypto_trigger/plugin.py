@@ -26,7 +26,8 @@ _NOT_THERE = (Fact.NO_STREAM, Fact.JETSTREAM_OFF, Fact.NO_RESPONDERS)
 class CheckRun(Run):
     """A run of `check`: it ends in an answer, whatever goes wrong, also if the command line cannot be read.
 
-    The reason for a failure goes to stderr if it is not on stdout: with an output file, and with metrics.
+    The reason for a failure goes to stderr if it is not on stdout (with an output file, and with metrics), and into a
+    JSON log.
     """
 
     def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
@@ -76,31 +77,35 @@ class CheckRun(Run):
 
     def fail(self, error: BaseException) -> int:
         """Report why there is no result, and return the status."""
+        return self.refuse(error, "")
+
+    def refuse(self, error: BaseException, said: str) -> int:
+        """Report why there is no result, and return the status.
+
+        `said` is the parser's message about a wrong command line, or empty.
+        """
         signals.settle()
         try:
-            return self._explain(error)
+            return self._explain(error, said)
         except Exception as bug:  # noqa: BLE001 - Python's own status for it, 1, would mean WARNING
             self.output.traceback(bug)
             return int(Level.UNKNOWN)
 
-    def _explain(self, error: BaseException) -> int:
+    def _explain(self, error: BaseException, said: str) -> int:
         from crypto_trigger.report import Failure
 
-        self._search()  # labels
+        self._search()
         failure = Failure.of(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
             failure = failure._replace(hint="this is a bug in crypto-trigger; please report it")
         text = "; ".join(filter(None, (failure.message, failure.hint)))
-        if self._output_file or self.output.quiet or self._format == "prometheus":
+        if self.output.log_format == "text" and said:
+            self.output.pass_on("", said)
+        elif self.output.log_format != "text" or self._output_file or self.output.quiet or self._format == "prometheus":
             self.output.failure(text)
         level = _level(error)
         return self._say(Answer(level, (Finding(level, text),), *self._names, failure=failure))
-
-    def refuse(self, error: TriggerError, said: str) -> int:
-        """Answer a wrong command line, and return the status. `said` is the parser's message about it."""
-        self.output.pass_on("", said)
-        return self.fail(error)
 
     def _say(self, answer: Answer) -> int:
         """Print the answer or write it to the output file, and return the status."""

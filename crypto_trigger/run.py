@@ -239,14 +239,22 @@ class Run:
         ping = ping_of(known, report, self.output.json(report))
         if ping is None:
             return
-        # At least what was kept for it: the time of the attempts does not include the loading of their code.
-        left = max(LEAST, self.kept, (self._deadline or 0.0) - time.monotonic()) if self._deadline else _LONGEST_KEPT
-        # After a signal, the process may soon be killed.
-        pinged = send(ping, min(left, self.kept) if signals.came() else left)
+        pinged = send(ping, self._ping_seconds())
         if pinged.ok:
             self.output.detail(pinged.said)
         else:
             self.output.warn(pinged.said)
+
+    def _ping_seconds(self) -> float:
+        """Return how long the ping may take from now on, in seconds.
+
+        That is at least what was kept for it, because the time of the attempts does not include the loading of their
+        code; and no more after a signal, because the process may soon be killed.
+        """
+        if self._deadline is None:
+            return _LONGEST_KEPT
+        least = max(LEAST, self.kept)
+        return least if signals.came() else max(least, self._deadline - time.monotonic())
 
 
 def _value_of(argv: Sequence[str], name: str) -> str | None:

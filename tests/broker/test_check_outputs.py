@@ -105,7 +105,9 @@ def test_a_failure_is_written_to_the_file_and_said_on_stderr(run, argv, tmp_path
     assert metrics(path.read_text()) == {"check_status": answer.status}
     assert answer.status == (2 if "-s" in argv else 3)
     assert answer.out == ""
-    assert "crypto-trigger: " in answer.err
+    assert {"--bogus": "No such option: --bogus", "--every": "crypto-trigger: CRYPTO_TRIGGER_EVERY 'x'"}.get(
+        argv[0], "connection refused"
+    ) in answer.err
 
 
 # Quiet, verbose, and a stdout that takes nothing.
@@ -236,6 +238,16 @@ def test_a_bug_is_unknown_and_leaves_its_traceback_on_stderr(run, monkeypatch, p
     answer = run("check")
     assert (answer.status, answer.out) == (3, says)
     assert "LookupError: broken" in answer.err
+
+
+@pytest.mark.usefixtures("streamed")
+@pytest.mark.parametrize("argv", [("--bogus",), ("--every", "x"), ("--missed-warn", "9"), ()])
+def test_a_json_log_has_one_object_a_line_and_none_if_nothing_failed(run, monkeypatch, argv):
+    monkeypatch.setenv("CRYPTO_TRIGGER_LOG_FORMAT", "json")
+    answer = run("check", *argv)
+    assert answer.status == (3 if argv else 0)
+    told = [json.loads(row) for row in answer.err.splitlines()]
+    assert [row["message"] for row in told] == ([line(answer.out).text] if argv else [])
 
 
 def test_a_program_that_cannot_be_loaded_is_unknown(tmp_path):

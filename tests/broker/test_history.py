@@ -294,10 +294,14 @@ def test_a_picture_replaces_what_the_file_held(field, run, tmp_path):
     path.write_text("x" * 10**6)
     assert run("history", "-q", "--svg", path) == (0, "", "")
     assert path.read_text().rstrip().endswith("</svg>")
+    assert set(re.findall(r"[a-z]+://[^\"')\s]+", path.read_text())) == {
+        "http://www.w3.org/2000/svg",  # the name of the format
+        "https://www.textualize.io",  # rich, in a comment
+    }
     assert list(tmp_path.glob("*history.svg*")) == [path]
 
 
-@pytest.mark.parametrize("name", ["missing/history.svg", "", "workplace", "a\0b"])
+@pytest.mark.parametrize("name", ["missing/history.svg", "", ".", "a\0b"])
 def test_a_picture_that_cannot_be_written_is_78(name, field, run, tmp_path):
     field.plant([trigger(field.slot(0), SECOND)])
     ended = run("history", "--svg", f"{tmp_path}/{name}" if name else "")

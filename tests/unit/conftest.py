@@ -5,11 +5,13 @@ import socket
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def _no_sockets(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def _no_sockets():
     def refuse(*_, **__):
         raise AssertionError("a unit test reached for the network")
 
-    for name in ("connect", "connect_ex", "bind", "listen", "sendto"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "bind", "listen", "sendto"):
+            patch.setattr(socket.socket, name, refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
