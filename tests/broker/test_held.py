@@ -72,7 +72,8 @@ DIRECT = pytest.mark.parametrize("direct", [True, False], ids=["in batches", "on
 )
 def test_every_message_since_the_time_is_found_and_none_before(direct, count, plant):
     before = [ago(61 + n) for n in range(5, 0, -1)]
-    since = [Past(NOW - HOUR + MINUTE + n * timedelta(seconds=1), {}) for n in range(count)]
+    # All tests are collected minutes before the last one runs.
+    since = [Past(NOW - HOUR + 20 * MINUTE + n * timedelta(seconds=1), {}) for n in range(count)]
     found = look(*plant([*before, *since], allow_direct=direct))
     assert seqs(found) == list(range(6, 6 + count))
     assert (found.first.seq, found.newest.seq) == (1, 5 + count)

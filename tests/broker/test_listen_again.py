@@ -378,8 +378,7 @@ def test_a_memory_stream_that_lost_its_messages_is_followed_from_its_new_beginni
         # What was not printed before the server dies is lost with it.
         found = [json.loads(listening.line()) for _ in range(5)]
         leader.kill()
-        leader.recover()
-        cluster.leader(stream)
+        cluster.recover(stream)
         for number in (5, 6):
             put(leader.url, subject, str(number).encode())
         found += [json.loads(listening.line()) for _ in range(2)]
