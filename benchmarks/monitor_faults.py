@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.certificates import Authority
-from support.monitors import SCRIPTS, Answer, Monitor, endless_headers, long_status_line, redirecting_to
+from support.monitors import SCRIPTS, Answer, Monitor, endless_headers, long_status_line
 from support.scripted import Scripted, full_backlog
 from support.streams import add_stream, stored
 
@@ -100,9 +100,7 @@ def faults(servers: ExitStack, folder: Path) -> list[Fault]:
     for name, more in (("unknown", {}), ("expired", {"expired": True}), ("other", {"hosts": ("monitor.example",)})):
         monitor = servers.enter_context(Monitor(_Any(), certificate=authority.issue(name, **more)))
         found.append(Fault(f"certificate {name}", monitor.url + path))
-    down = Monitor(
-        _Any(), certificate=Authority(folder, "trusted").issue("trusted"), answers=redirecting_to("http://h")
-    )
+    down = Monitor(_Redirects(), certificate=Authority(folder, "trusted").issue("trusted"))
     found.append(Fault("https to http", servers.enter_context(down).url + path))
     return found
 
@@ -114,6 +112,15 @@ class _Any:
 
     def take(self, _: object) -> Answer:
         return Answer(200, "OK")
+
+
+class _Redirects:
+    """A service that redirects every request from https to http."""
+
+    success, failure = "/", None
+
+    def take(self, _: object) -> Answer:
+        return Answer(302, "", None, (("Location", "http://h"),))
 
 
 async def publish(fault: Fault, subject: str | None, server: str, home: Path, report: str) -> Ended:
@@ -189,8 +196,11 @@ def judge(runs: list[Ended], subjects: Counter[str], beyond: float) -> list[str]
             problems.append(f"{named}{subjects[ended.subject]} triggers are stored")
         if SECRET in ended.said:
             problems.append(f"{named}the URL is in the output: {ended.said}")
-        if ended.said.count("could not be pinged") != ended.fault.warns:
-            problems.append(f"{named}not one warning: {ended.said}")
+        warnings = ended.said.count("could not be pinged")
+        # On a busy machine a monitor without a fault may be too slow, too.
+        late = not ended.fault.warns and "no answer in time" in ended.said
+        if warnings != (ended.fault.warns or late):
+            problems.append(f"{named}{warnings} warnings: {ended.said}")
         if "Traceback" in ended.said:
             problems.append(f"{named}{ended.said}")
         if ended.seconds > start + DEADLINE + beyond:

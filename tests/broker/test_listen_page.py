@@ -44,7 +44,7 @@ def options(server, tmp_path):
 def masked(text):
     """A text without what is different each time."""
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", text)
-    text = re.sub(r"(?<=stored )\d+\.\ds|(?<=lateness_seconds\": )\d+\.\d+", "N", text)
+    text = re.sub(r"(?<=stored )[\dhms.]+|(?<=lateness_seconds\": )\d+\.\d+", "N", text)
     return re.sub(r"//[\w.-]+/worker-server", "SOURCE", text)
 
 
