@@ -10,12 +10,18 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.programs import missing
 from support.proxy import Elsewhere
 from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
-from crypto_trigger import cli
+from crypto_trigger import cli, signals
 from crypto_trigger.server import Server
+
+# How long an example takes depends on how busy the machine is. Each property test makes anew what its fixtures hold.
+_CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("tests", database=None, deadline=None, suppress_health_check=_CHECKS)
+settings.load_profile("tests")
 
 
 class Result(NamedTuple):
@@ -66,7 +72,8 @@ def _workplaces(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch, _workplaces):
-    """No settings from the machine, an empty working directory and home."""
+    """No settings from the machine, an empty working directory and home, and no signal of another test."""
+    monkeypatch.setattr(signals, "_came", 0)
     for name in list(os.environ):
         if name.startswith(("NATS_", "CRYPTO_TRIGGER_")) or name in ("TRACEPARENT", "TRACESTATE", "XDG_CONFIG_HOME"):
             monkeypatch.delenv(name)

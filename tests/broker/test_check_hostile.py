@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nats.js.api import StreamSource
 from support.answers import NO_MESSAGE, stream_info
@@ -131,7 +131,7 @@ JUNK = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, derandomize=True)
 @given(question=st.sampled_from(["STREAM_INFO", "MSG_GET", "CONSUMER_INFO"]), answer=JUNK)
 def test_no_answer_makes_it_hang_crash_or_say_that_all_is_well(run, question, answer):
     sane = {"STREAM_INFO": stream_info(), "CONSUMER_INFO": CONSUMER, "MSG_GET": NO_MESSAGE}[question]

@@ -1,7 +1,7 @@
 """Faults of all kinds, one after the other in one run: the status is true whatever came before."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.proxy import Cut, Fault, Freeze, HangUp, Proxy, Tamper, Way, is_ack
 from support.truth import publish_through, slots_of
@@ -32,9 +32,7 @@ def test_no_schedule_of_faults_makes_the_status_lie(run, proxy, stranger, place,
     monkeypatch.setenv("CRYPTO_TRIGGER_BACKOFF_MAX", "20ms")
 
     # The slot is a fresh one in each example; what else the fixtures hold is the way to the server.
-    @settings(
-        derandomize=True, deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(derandomize=True, max_examples=80)
     @given(
         schedule=st.lists(FAULTS, min_size=1, max_size=5), then=st.sampled_from(["refused", "goes on", "ends there"])
     )

@@ -2,11 +2,13 @@
 
 import time
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.scripted import Scripted, info
 
 DEADLINE = 0.4
+# What a busy machine may add.
+BUSY = 2.0
 SCHEDULED = "2026-11-23T12:00:00Z"
 ESCAPES = b"\x1b[2J\x1b]0;owned\x07\x9b31m\r\x08\x00"
 
@@ -79,7 +81,7 @@ def publish_at(run, moment, saying, *, stay):
 
 
 # `run` forgets what was printed before, and nothing else is shared between examples.
-@settings(derandomize=True, deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(derandomize=True, max_examples=80)
 @example(moment=greet, saying=b"INFO " + ESCAPES + b"\r\n", stay=True)
 @example(moment=answer_connect, saying=b"-ERR '" + ESCAPES + b"'\r\n", stay=True)
 @example(moment=answer_connect, saying=b"-ERR '" + b"x" * 1_000_000, stay=True)
@@ -93,7 +95,7 @@ def test_no_server_makes_a_run_hang_or_claim_or_print_what_a_terminal_obeys(run,
     # Nothing was sent: no doubt is left. It was sent, and nothing that was said is an acknowledgement.
     allowed = (69, 76, 77, 78) if moment in BEFORE_SENDING else (65, 69, 75, 76, 77, 78)
     assert result.status in allowed
-    assert seconds < DEADLINE + 1
+    assert seconds < DEADLINE + 1 + BUSY
     assert all(letter.isprintable() or letter == "\n" for letter in result.out + result.err)
     assert result.err.count("\n") == 1
     assert len(result.err) < 2000

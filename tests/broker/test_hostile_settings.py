@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import quote
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from crypto_trigger.errors import ConfigError
@@ -97,9 +97,7 @@ def _without_user(secrets):
 # `run` forgets what was printed before; the environment and both files are made anew for every example.
 @settings(
     derandomize=True,
-    deadline=None,
     max_examples=300,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @example(
     command=["publish", "--dry-run"],
@@ -157,7 +155,7 @@ ADDRESS = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.lists(ADDRESS, min_size=1, max_size=4).map(",".join))
 def test_a_password_in_any_position_of_a_list_of_urls_is_never_shown(raw):
     assert CORE not in mask_url(raw)

@@ -90,7 +90,6 @@ def remove(place):
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(config=st.fixed_dictionaries({}, optional=CHOICES), ours=st.booleans())

@@ -87,26 +87,26 @@ def test_a_leave_that_is_not_taken_is_a_warning(run, double, channel):
 
 def test_a_leave_cut_short_by_the_deadline_changes_nothing(run, double, channel):
     double.loses.append("close-response")
-    result = run("publish", "--give-up-after", "500ms", "--json")
+    result = run("publish", "--give-up-after", "2s", "--json")
     assert double.count(channel) == 1
     assert result.status == 0
-    assert json.loads(result.out)["elapsed_ms"] < 1500
+    assert json.loads(result.out)["elapsed_ms"] < 3000
 
 
 def test_a_refusal_is_told_though_the_deadline_cuts_the_leave_short(run, double):
     double.answers.append("too many channels")
     double.loses.append("close-response")
-    assert run("publish", "--give-up-after", "500ms").status == 65
+    assert run("publish", "--give-up-after", "2s").status == 65
 
 
 def test_an_error_that_passes_begins_no_attempt_after_the_deadline(run, double):
     double.answers += ["stan: channel is being deleted"] * 1000
     double.loses += ["close-response"] * 1000
-    result = run("publish", "--give-up-after", "500ms", "--json")
+    result = run("publish", "--give-up-after", "2s", "--json")
     report = json.loads(result.out)
     assert result.status == 69
-    assert report["attempts"] <= 3
-    assert report["elapsed_ms"] < 1500
+    assert report["attempts"] < 10
+    assert report["elapsed_ms"] < 3000
 
 
 def test_the_server_s_heartbeats_are_answered(double, channel):

@@ -11,7 +11,7 @@ from crypto_trigger.freshness import MOST_SLOTS, Cadence, Entry, State, Window, 
 from crypto_trigger.trigger import Slot, Stored
 from crypto_trigger.values import instant, rfc3339
 
-QUICK = settings(max_examples=60, database=None, deadline=None)
+QUICK = settings(max_examples=60)
 EARLY, EVERY = 5, 900
 QUARTER = Cadence(timedelta(seconds=EVERY), timedelta(seconds=EARLY), timedelta(minutes=5))
 HOUR = timedelta(hours=1)

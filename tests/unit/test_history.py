@@ -37,7 +37,7 @@ def test_percentiles_are_by_nearest_rank():
     assert Lateness.of([]) is None
 
 
-@settings(max_examples=60, database=None, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(-5, 900), min_size=1, max_size=300))
 def test_half_of_the_triggers_are_not_later_than_the_median_and_one_in_a_hundred_than_p99(seconds):
     found = Lateness.of(timedelta(seconds=n) for n in seconds)

@@ -79,7 +79,7 @@ def test_replicas_are_changed_if_asked_for():
     assert layout.notes(FITS | {"num_replicas": 5}, "crypto.update", EVERY, replicas=3) == ()
 
 
-@settings(max_examples=40, database=None, deadline=None)
+@settings(max_examples=40)
 @given(
     st.dictionaries(
         st.sampled_from(["max_age", "retention", "storage", "discard", "max_msgs", "mirror_direct", "new_in_3_0"]),

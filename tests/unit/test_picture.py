@@ -14,7 +14,7 @@ from crypto_trigger.trigger import Stored
 from crypto_trigger.values import instant
 
 NOW = instant("2026-11-23T18:04:15Z")
-QUICK = settings(max_examples=30, database=None, deadline=None)
+QUICK = settings(max_examples=30)
 
 
 def history(messages, every=900, since=86400, now=NOW, subject="crypto.update"):

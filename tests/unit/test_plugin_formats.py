@@ -47,7 +47,7 @@ def test_the_line_of_the_contract():
     )
 
 
-@settings(max_examples=30, database=None, deadline=None)
+@settings(max_examples=30)
 @given(
     names=st.lists(NAMES, max_size=3, unique_by=label_of),
     text=NAMES,

@@ -10,7 +10,7 @@ from crypto_trigger.freshness import Entry, State
 from crypto_trigger.strip import Grid
 from crypto_trigger.trigger import Slot
 
-QUICK = settings(max_examples=40, database=None, deadline=None)
+QUICK = settings(max_examples=40)
 DAY = timedelta(days=1)
 START = datetime(2026, 11, 25, 2, 30, tzinfo=UTC)
 EVERIES = st.one_of(

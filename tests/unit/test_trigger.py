@@ -33,7 +33,7 @@ def slot_at(now, *, every=EVERY, early=EARLY, scheduled_at=None, k8s_job=None):
     return str(timing.slot(now)), timing.warning(now)
 
 
-@settings(max_examples=30, database=None, deadline=None)
+@settings(max_examples=30)
 @given(MOMENTS, PERIODS, st.timedeltas(timedelta(0), timedelta(days=1)), ZONES)
 def test_every_moment_is_in_one_slot_whatever_the_time_zone(moment, every, later, zone):
     slot = Slot.containing(moment, every)

@@ -31,7 +31,7 @@ def test_a_duration_is_read_as_go_reads_it(raw, length):
     assert values.duration(raw) == length
 
 
-@settings(max_examples=50, database=None, deadline=None)
+@settings(max_examples=50)
 @given(st.timedeltas(timedelta(microseconds=1), timedelta(days=365)))
 def test_a_duration_is_written_as_it_is_read(length):
     assert values.duration(values.format_duration(length)) == length
