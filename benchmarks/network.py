@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import process
 from bench import BARE, OURS, few
 from broker import free_port
-from link import Link
 from tables import budget, median, spread, table
 from variants import variants
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from support.flights import Flights
 
 if TYPE_CHECKING:
     import argparse
@@ -27,14 +32,14 @@ def rtt(bench: Bench, options: argparse.Namespace) -> bool:
     delay = 0.05
     trips: dict[str, list[int]] = defaultdict(list)
 
-    def counted(variant: Variant, link: Link) -> process.Cost:
-        before = link.trips
+    def counted(variant: Variant, link: Flights) -> process.Cost:
+        before = link.count
         cost = bench.run(variant, link.url)
-        trips[variant.name].append(link.trips - before)
+        trips[variant.name].append(link.count - before)
         return cost
 
     ready = bench.prepare([v for v in variants() if v.name in (OURS, BARE) or not options.short])
-    with Link(bench.broker.port, 0) as near, Link(bench.broker.port, delay) as far:
+    with Flights(bench.broker.url, 0) as near, Flights(bench.broker.url, delay / 2) as far:
         runs = {}
         for v in ready:
             runs[v.name, "near"] = lambda v=v: bench.run(v, near.url)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from crypto_trigger.masking import escaped
+from crypto_trigger.values import approximate, rfc3339_milliseconds
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from crypto_trigger.arrival import Arrival
 
 # How much of a payload a line shows, in bytes.
@@ -17,8 +17,8 @@ _SHOWN = 200
 
 def arrival_line(arrival: Arrival) -> str:
     """Return a trigger that has arrived as one line for a person to read. A long payload is cut."""
-    seconds = arrival.lateness.total_seconds()
-    when = f"{abs(seconds):.1f}s {'before' if seconds < 0 else 'after'} its slot began"
+    side = "before" if arrival.lateness < timedelta(0) else "after"
+    when = f"{approximate(abs(arrival.lateness))} {side} its slot began"
     place = f"received {when}" if arrival.seq is None else f"sequence {arrival.seq}, stored {when}"
     by = f" by {arrival.source}" if arrival.source else ""
     return escaped(f"{arrival.subject} for {arrival.slot}: {place}{by}: {_payload(arrival.payload[:_SHOWN])}") + (
@@ -32,7 +32,7 @@ def arrival_data(arrival: Arrival) -> dict[str, Any]:
         "subject": arrival.subject,
         "slot": str(arrival.slot),
         "seq": arrival.seq,
-        "stored": None if arrival.seq is None else _precise(arrival.time),
+        "stored": None if arrival.seq is None else rfc3339_milliseconds(arrival.time),
         "lateness_seconds": round(arrival.lateness.total_seconds(), 3),
         "source": arrival.source,
         "payload": _payload(arrival.payload),
@@ -42,8 +42,3 @@ def arrival_data(arrival: Arrival) -> dict[str, Any]:
 def _payload(payload: bytes) -> str:
     r"""Return a payload as text; a byte that is not UTF-8 is written as `\xff`."""
     return payload.decode(errors="backslashreplace")
-
-
-def _precise(moment: datetime) -> str:
-    """Return a time in UTC in RFC 3339 format, with milliseconds."""
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -92,7 +92,8 @@ async def _stay(output: Output, settings: Settings) -> None:
     # A signal is the ordinary end, however early it comes.
     try:
         with suppress(Interrupted):
-            await Listener(source, settings.subject, Bounds(None, None, started), _STAY_LIMITS, output).run()
+            bounds = Bounds(None, None, started)
+            await Listener(source, settings.subject, bounds, _STAY_LIMITS, output, output.detail).run()
     except Unavailable as error:
         raise Unavailable(
             f"{settings.servers[0]}: the demo's nats-server has ended",

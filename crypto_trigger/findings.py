@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crypto_trigger.freshness import Cadence, Entry, State, Window, entries
 from crypto_trigger.layout import takes
 from crypto_trigger.trigger import Slot, Stored
-from crypto_trigger.values import format_duration, rfc3339
+from crypto_trigger.values import approximate, format_duration, rfc3339
 
 if TYPE_CHECKING:
     from crypto_trigger.brokers.held import Held
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # A window has at least the present slot and these many finished ones, so that a long slot's miss is seen, too.
 _LEAST_FINISHED = 2
 _MOST_NAMED = 10
-_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
 class Level(IntEnum):
@@ -147,13 +146,6 @@ def examine(
     for consumer, backlog in zip(consumers, backlogs, strict=True):
         found.append(_consumer(consumer, backlog, held, cadence))
     return result._replace(findings=tuple(found))
-
-
-def approximate(length: timedelta) -> str:
-    """Return a duration for a person to read: to a tenth of a second below a minute, else to the second."""
-    if abs(length) < _MINUTE:
-        return f"{length / _SECOND:.1f}s"
-    return format_duration(round(length / _SECOND) * _SECOND)
 
 
 def _newest(held: "Held", looked_at: Sequence[Entry], cadence: Cadence) -> tuple[Slot, Stored] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from crypto_trigger.retry import GaveUp, Limits, Retry
 from crypto_trigger.values import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
@@ -32,7 +34,7 @@ _LONGEST_START = 60.0
 
 
 class Messages(Protocol):
-    """The triggers of one connection. `server` is its server."""
+    """The triggers of one connection. `server` is its server, with what is to be known of it."""
 
     server: str
 
@@ -61,11 +63,21 @@ class Bounds:
 class Listener:
     """Prints the triggers of a source until its bounds, a signal or the end of the reader. For one `run`."""
 
-    def __init__(self, source: Source, subject: str, bounds: Bounds, limits: Limits, output: Output) -> None:
+    def __init__(
+        self,
+        source: Source,
+        subject: str,
+        bounds: Bounds,
+        limits: Limits,
+        output: Output,
+        begun: Callable[[str], None],
+    ) -> None:
+        """Take what listens where, what ends it, and `begun`, which is told each time that it listens."""
         self._source = source
         self._subject = subject
         self._bounds = bounds
         self._output = output
+        self._begun = begun
         self._retry = Retry(limits, output.waiting)
         self._arrived = 0
         self._listens = False
@@ -91,6 +103,8 @@ class Listener:
                 finally:
                     watch.cancel()
         except TimeoutError:
+            if not limit.expired():
+                raise
             self._end_of_time()
         except GaveUp as gave_up:
             self._end_of_patience(gave_up)
@@ -114,7 +128,7 @@ class Listener:
 
     def _begin(self, server: str) -> None:
         self._listens = self._has_listened = True
-        self._output.note(f"listening on {self._subject} at {server}")
+        self._begun(f"listening on {self._subject} at {server}")
         if self._lost_at is not None and self._source.misses:
             self._output.warn(
                 f"there was no connection for {time.monotonic() - self._lost_at:.1f}s; what was published in that time "
@@ -158,8 +172,8 @@ class Listener:
         if self._is_complete:
             return
         if self._bounds.count is not None or self._bounds.length is not None:
-            name = end.error().message.partition(" after ")[0].partition(" while ")[0]
-            raise Interrupted(end.signum, f"{name}; {self._progress()}")
+            name = signal.Signals(end.signum).name
+            raise Interrupted(end.signum, f"interrupted by {name}; {self._progress()}")
 
     def _progress(self) -> str:
         """Return how many triggers have arrived, of how many."""

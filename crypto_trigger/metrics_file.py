@@ -10,10 +10,11 @@ import fcntl
 import os
 import re
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
+from crypto_trigger import files
 from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def write_metrics(path: str, report: Report, known: Mapping[str, Any]) -> str:
             kept = _read(target)
             labels = _labels(known) or (kept.labels if kept else Labels("", ""))
             success = kept.success if kept and kept.labels == labels else None
-            _replace(target, folder, _text(report, labels, success).encode(errors="replace"))
+            files.replace(target, _text(report, labels, success).encode(errors="replace"))
     except (OSError, ValueError) as error:
         reason = (error.strerror or "unknown error").lower() if isinstance(error, OSError) else str(error)
         return f"the metrics could not be written to {path}: {reason}"
@@ -146,22 +147,6 @@ def _read(path: str) -> Kept | None:
     any_of_them = next(iter(samples.values()))
     success = samples[_LAST_SUCCESS][4] if _LAST_SUCCESS in samples else None
     return Kept(Labels(any_of_them[2], any_of_them[3]), success)
-
-
-def _replace(path: str, folder: str, content: bytes) -> None:
-    """Write a file beside the old one and rename it. The collector reads only names that end in `.prom`."""
-    beside = os.path.join(folder, f".{os.path.basename(path)[:200]}.{os.getpid()}-{os.urandom(4).hex()}.tmp")  # noqa: PTH118, PTH119
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor has no Path
-            file.write(content)
-            file.flush()
-            os.fchmod(descriptor, 0o644)  # whatever the umask: the collector is another user
-        os.replace(beside, path)  # noqa: PTH105 - likewise
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)  # noqa: PTH108 - likewise
-        raise
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from contextlib import suppress
@@ -40,19 +41,9 @@ _STYLES = {
     "pending": "cyan",
 }
 # The colors of an SVG picture: background, text, and the eight of a terminal. Each is readable on the background.
-_SVG_COLORS: tuple[Any, ...] = (
-    (13, 17, 23),
-    (230, 237, 243),
-    [
-        (72, 79, 88),
-        (255, 123, 114),
-        (63, 185, 80),
-        (227, 179, 65),
-        (88, 166, 255),
-        (210, 168, 255),
-        (86, 212, 221),
-        (177, 186, 196),
-    ],
+_SVG_COLORS = (
+    *(0x0D1117, 0xE6EDF3),
+    *(0x484F58, 0xFF7B72, 0x3FB950, 0xE3B341, 0x58A6FF, 0xD2A8FF, 0x56D4DD, 0xB1BAC4),
 )
 _SHORTEST_SECRET = 6
 # How long optional output waits for a reader, in seconds. The event loop is blocked for that time.
@@ -139,7 +130,10 @@ class Output:
             file=StringIO(), width=width, record=True, force_terminal=True, color_system="truecolor", no_color=False
         )
         self._draw(console, lines)
-        return console.export_svg(title=self._clean(title), theme=TerminalTheme(*_SVG_COLORS))
+        background, text, *eight = ((c >> 16, c >> 8 & 255, c & 255) for c in _SVG_COLORS)
+        drawn = console.export_svg(title=self._clean(title), theme=TerminalTheme(background, text, eight))
+        # rich names a font of another host, which a page with the picture would ask for.
+        return re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
 
     def _draw(self, console: Any, lines: Iterable[Line]) -> None:  # noqa: ANN401 - rich is loaded only for a picture
         from rich.text import Text
@@ -196,7 +190,7 @@ class Output:
     @property
     def has_no_reader(self) -> bool:
         """Whether the reader of stdout is gone, so that the next line would fail."""
-        return self._stdout.is_closed
+        return not self.quiet and self._stdout.is_closed
 
     def note(self, message: str) -> None:
         """Print on stderr what somebody who watches wants to know: on a terminal, or with `--verbose`."""

@@ -13,7 +13,7 @@ from crypto_trigger.freshness import State
 from crypto_trigger.history import UNKNOWN, source
 from crypto_trigger.masking import escaped
 from crypto_trigger.strip import Grid
-from crypto_trigger.values import format_duration
+from crypto_trigger.values import approximate, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,8 +30,6 @@ _WIDE = 60
 _NAME_WIDTH = 14
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 _BETWEEN = "   "
-# Below this, lengths of time are shown with a decimal, in seconds.
-_LONG = 10
 
 
 class Style(StrEnum):
@@ -257,9 +255,7 @@ def short(length: timedelta) -> str:
     if length < timedelta(0):
         return f"-{short(-length)}"
     seconds = length.total_seconds()
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    return f"{seconds:.1f}s" if seconds < _LONG else format_duration(timedelta(seconds=round(seconds)))
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else approximate(length)
 
 
 def span(length: timedelta) -> str:

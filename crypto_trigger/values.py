@@ -187,6 +187,12 @@ def format_duration(length: timedelta) -> str:
     return "".join(parts) or "0s"
 
 
+def approximate(length: timedelta) -> str:
+    """Return a duration for a person to read: to a tenth of a second below a minute, else to the second."""
+    seconds = length.total_seconds()
+    return f"{seconds:.1f}s" if abs(seconds) < 60 else format_duration(timedelta(seconds=round(seconds)))  # noqa: PLR2004
+
+
 def slot_length(raw: str) -> timedelta:
     """Return a slot's length: a duration of whole seconds, because a slot's start is written in whole seconds."""
     length = duration(raw)

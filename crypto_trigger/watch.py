@@ -169,7 +169,8 @@ def listen(
     started = start_of_process(run.started) if run.is_process else run.started
     limits = Limits.from_settings(settings, run.reading)
     triggers = source(settings, started, back)
-    complete(Listener(triggers, settings.subject, Bounds(count, lasts, started), limits, output).run())
+    bounds = Bounds(count, lasts, started)
+    complete(Listener(triggers, settings.subject, bounds, limits, output, output.note).run())
 
 
 def length(option: str, raw: str, *, zero: bool = False) -> "timedelta":

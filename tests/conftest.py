@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from support.programs import missing
+from support.proxy import Elsewhere
 from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
 from crypto_trigger import cli
@@ -97,6 +98,13 @@ def server():
     """The real nats-server with JetStream, one for the session."""
     with Server() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def stranger():
+    """Where a connection leads to a server that refuses us, so that a run ends at once and not by its deadline."""
+    with Server(arguments=["--auth", "secret"], jetstream=False) as running:
+        yield Elsewhere(running.url)
 
 
 @pytest.fixture

@@ -81,8 +81,10 @@ def _is_jetstreams(error: nats.js.errors.APIError) -> bool:
 def _own_words(error: Exception) -> str:
     """Return an exception's own text, without what nats-py and OpenSSL add to it."""
     if isinstance(error, nats.js.errors.APIError):
-        # Its text is its `repr`. Some subclasses do not set a description.
-        return clean(str(getattr(error, "description", None) or "")) or type(error).__name__
+        # Its text is its `repr`. Some subclasses do not set these two.
+        code, description = getattr(error, "err_code", None), getattr(error, "description", None)
+        said = f"an error that JetStream does not have, err_code {code}"
+        return clean(f"{said}: {description}" if description else said)
     if isinstance(error, ssl.SSLCertVerificationError):
         return clean(getattr(error, "verify_message", str(error)))
     if isinstance(error, ssl.SSLError):

@@ -121,7 +121,7 @@ class Follower:
                 raise self.explained(error, stream) from error.__cause__
             try:
                 async with Inbox.open(connection, connection.client.new_inbox()) as inbox:
-                    yield _Messages(self, stream, name, subject, inbox, info.created, start)
+                    yield _Messages(self, stream, name, subject, inbox, info, start)
             finally:
                 await self._delete(stream)
 
@@ -248,16 +248,17 @@ class _Messages:
         consumer: str,
         subject: str,
         inbox: Inbox,
-        created: datetime | None,
+        info: Info,
         start: Mapping[str, object],
     ) -> None:
-        self.server = str(stream.connection.server)
+        clock = "" if info.reading else "; it does not tell its time, so that the clock of this host decides"
+        self.server = f"{stream.connection.server}{clock}"
         self._follower = follower
         self._stream = stream
         self._consumer = consumer
         self._subject = subject
         self._inbox = inbox
-        self._created = created
+        self._created = info.created
         self._api = f"{stream.api('CONSUMER.MSG.NEXT')}.{consumer}"
         # How many messages of the last request are still to come, and the sequences of the last one in the consumer and
         # in the stream.

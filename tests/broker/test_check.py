@@ -9,6 +9,7 @@ from support.clocks import rfc3339, roomy
 from support.consumers import add_consumer
 from support.patience import until
 from support.plugin_answers import see
+from support.restricted import restricted_to
 from support.streams import add_stream, put, stored
 
 from crypto_trigger.server import Server
@@ -198,16 +199,6 @@ def test_a_stream_whose_triggers_go_when_they_are_consumed(run, place, retention
     assert f"(retention {retention}): which slots were missed cannot be known" in seen.text
 
 
-PERMISSIONS = """
-accounts {{
-  A {{ jetstream: enabled, users: [
-    {{ user: all, password: all }}
-    {{ user: some, password: pw, permissions: {{ publish: [{permitted}], subscribe: ["_INBOX.>"] }} }}
-  ] }}
-}}
-"""
-
-
 @pytest.mark.parametrize(
     ("permitted", "consumer", "status"),
     [
@@ -219,18 +210,15 @@ accounts {{
         (("STREAM.MSG.GET",), False, 3),
     ],
 )
-def test_what_a_check_needs_permission_for(run, place, tmp_path, permitted, consumer, status):
-    config = tmp_path / "server.conf"
-    subjects = ", ".join(f'"$JS.API.{api}.{place.stream}{".*" if api == "CONSUMER.INFO" else ""}"' for api in permitted)
-    config.write_text(PERMISSIONS.format(permitted=subjects))
-    with Server(arguments=("-c", str(config))) as server:
-        admin = place._replace(url=server.url.replace("://", "://all:all@"))
-        add_stream(admin.url, place.stream, [place.subject], allow_direct=True)
-        put(admin.url, place.subject)
+def test_what_a_check_needs_permission_for(run, place, permitted, consumer, status):
+    subjects = [f"$JS.API.{api}.{place.stream}{'.*' if api == 'CONSUMER.INFO' else ''}" for api in permitted]
+    with restricted_to(*subjects) as (admin, user):
+        add_stream(admin, place.stream, [place.subject], allow_direct=True)
+        put(admin, place.subject)
         if consumer:
-            add_consumer(admin.url, place.stream, "api", ack_policy="none", deliver_policy="new")
+            add_consumer(admin, place.stream, "api", ack_policy="none", deliver_policy="new")
         asked = ("--consumer", "api") if consumer else ()
-        seen = see(run, "-s", server.url.replace("://", "://some:pw@"), *asked)
+        seen = see(run, "-s", user, *asked)
     assert seen.status == status
     if status:
         assert seen.json["error"]["kind"] == "denied"

@@ -8,21 +8,12 @@ import pytest
 from support.clocks import clock, durations, roomy
 from support.plugin_answers import line
 from support.processes import execute
+from support.restricted import restricted_to
 from support.streams import add_stream, put, stored
-
-from crypto_trigger.server import Server
 
 OFFSETS = [timedelta(minutes=10), timedelta(minutes=-10), timedelta(hours=2), timedelta(hours=-2)]
 WRONG = pytest.mark.parametrize("offset", OFFSETS, ids=str)
 SURE = {"CRYPTO_TRIGGER_TIMEOUT": "10s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "20s"}
-PERMISSIONS = """
-accounts {{
-  A {{ jetstream: enabled, users: [
-    {{ user: all, password: all }}
-    {{ user: some, password: pw, permissions: {{ publish: [{permitted}], subscribe: ["_INBOX.>"] }} }}
-  ] }}
-}}
-"""
 
 
 @pytest.fixture
@@ -71,15 +62,10 @@ def test_a_publisher_that_may_ask_for_the_server_s_time_makes_no_difference(plac
 
 
 @WRONG
-def test_a_publisher_that_goes_by_its_own_clock_is_named_if_that_is_ahead(place, slots, offset, tmp_path):
+def test_a_publisher_that_goes_by_its_own_clock_is_named_if_that_is_ahead(place, slots, offset):
     """It may not ask for the server's time. Behind, it looks like a late trigger of an earlier slot."""
-    config = tmp_path / "server.conf"
-    permitted = f'"{place.subject}", "$JS.API.STREAM.MSG.GET.{place.stream}"'
-    config.write_text(PERMISSIONS.format(permitted=permitted))
-    with Server(arguments=("-c", str(config))) as server:
-        url = server.url.replace("://", "://all:all@")
+    with restricted_to(place.subject, f"$JS.API.STREAM.MSG.GET.{place.stream}") as (url, user):
         add_stream(url, place.stream, [place.subject])
-        user = server.url.replace("://", "://some:pw@")
         wrong = {"NATS_URL": user, "NATS_CLIENT_ID": "fast", **clock(offset)}
         assert execute("publish", **SURE, **slots.settings, **wrong).status == 0
         (message,) = stored(url, place.stream)

@@ -96,6 +96,16 @@ def test_a_consumer_s_information_that_makes_no_sense_is_unknown(run, changes):
     assert "does another service answer in the place of JetStream?" in answer.out
 
 
+@pytest.mark.parametrize(("policy", "left"), [("none", 0), ("explicit", 1)])
+def test_without_acknowledgements_what_was_delivered_counts(run, policy, left):
+    now = datetime.now(UTC).isoformat()
+    message = {"message": {"subject": "crypto.update", "seq": 7, "time": now}}
+    about = {**CONSUMER, "config": {"ack_policy": policy}, "delivered": {"stream_seq": 7}}
+    with answering(MSG_GET=message, CONSUMER_INFO=about) as server:
+        answer = check(run, server)
+    assert line(answer.out).data["api_unacknowledged"] == str(left)
+
+
 @pytest.mark.parametrize("ts", [None, "soon", 7, "2026-11-23T18:00:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
 def test_without_a_sensible_time_of_the_server_our_clock_decides(run, ts):
     with answering(STREAM_INFO=stream_info(ts=ts, created=None)) as server:

@@ -15,6 +15,7 @@ from support.claims import Run, lie, per_slot
 from support.cluster import Cluster, urls
 from support.patience import until
 from support.processes import Process, execute
+from support.proxy import Way
 from support.streams import Message, stored
 
 FIRST, SECOND, *_ = SLOTS = [
@@ -26,9 +27,9 @@ PATIENT = {"CRYPTO_TRIGGER_TIMEOUT": "1s", "CRYPTO_TRIGGER_BACKOFF_MAX": "500ms"
 HASTY = {**PATIENT, "CRYPTO_TRIGGER_GIVE_UP_AFTER": "3s"}
 # Where the trigger is when its leader dies: the bytes that tell, their way, and whether they still arrive.
 IN_FLIGHT = {
-    "sent, not arrived": {"pattern": b"HPUB ", "to_server": True, "deliver": False},
-    "just arrived": {"pattern": b"HPUB ", "to_server": True, "deliver": True},
-    "acknowledgement lost": {"pattern": b'"seq":', "to_server": False, "deliver": False},
+    "sent, not arrived": {"pattern": b"HPUB ", "way": Way.TO_SERVER, "deliver": False},
+    "just arrived": {"pattern": b"HPUB ", "way": Way.TO_SERVER, "deliver": True},
+    "acknowledgement lost": {"pattern": b'"seq":', "way": Way.TO_CLIENT, "deliver": False},
 }
 
 
@@ -169,7 +170,7 @@ def test_a_trigger_that_thaws_with_its_old_leader_is_not_stored_beside_the_one_s
     frozen, *others = cluster.nodes
     stream = set_up(cluster, frozen)
     with closing(cluster.link(frozen)) as link:
-        trapped = link.trap(b"HPUB ", to_server=True, deliver=False)
+        trapped = link.trap(b"HPUB ", Way.TO_SERVER, deliver=False)
         publisher = publish(stream, FIRST, urls(link, *others))
         assert trapped.wait(10)
         frozen.freeze()

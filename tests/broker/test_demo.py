@@ -64,7 +64,7 @@ def test_demo_tells_the_whole_story_in_under_five_seconds():
     places = [match.start() if (match := re.search(part, said)) else None for part in story]
     assert None not in places, story[places.index(None)]
     assert places == sorted(places)
-    # The issue's own bound.
+    # What a newcomer is promised.
     assert ended.seconds < 5
 
 

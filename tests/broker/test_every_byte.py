@@ -1,13 +1,12 @@
 """The connection ends after byte N, for every N of a publish in both ways: the status is true each time."""
 
 import pytest
-from support.proxy import Cut, Elsewhere, Fault, Proxy, Tamper, Way, is_ack
+from support.proxy import Cut, Fault, Proxy, Tamper, Way, is_ack
 from support.sweeps import each_byte, in_parts
 from support.truth import publish_through, slots_of
 
 from crypto_trigger.brokers.stream import Stream
 from crypto_trigger.errors import BrokerError, Unavailable
-from crypto_trigger.server import Server
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
 SHORTEST = 500
@@ -17,13 +16,6 @@ SHORTEST = 500
 def proxy(server):
     with Proxy(server.url) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def stranger():
-    """A server that refuses us: a run that comes to it ends at once, and not by its deadline."""
-    with Server(arguments=["--auth", "secret"], jetstream=False) as running:
-        yield Elsewhere(running.url)
 
 
 @pytest.fixture

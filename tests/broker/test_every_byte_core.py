@@ -4,32 +4,29 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 import pytest
-from support.proxy import Cut, Elsewhere, Proxy, Way
+from support.proxy import Cut, Proxy, Way
 from support.subscribers import Subscriber
 from support.sweeps import each_byte, in_parts
 
 from crypto_trigger.brokers.connection import Connection
-from crypto_trigger.server import Server
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
 SHORTEST = 400
 
 
 @pytest.fixture
-def trial(run, place, monkeypatch):
+def trial(run, place, stranger, monkeypatch):
     """Publish through a fault for a slot of its own, and hold the status against what a subscriber received."""
     # What ends a run is the fault, never the time.
     settings = {"DELIVERY": "core", "TIMEOUT": "20s", "BACKOFF_BASE": "1ms", "BACKOFF_MAX": "1ms"}
     for name, value in settings.items():
         monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
     slots = (datetime(2020, 1, 1, tzinfo=UTC) + timedelta(minutes=15) * n for n in count())
-    # A run that is cut comes to a server that refuses it, and so ends at once and not by its deadline.
-    stranger = Server(arguments=["--auth", "secret"], jetstream=False)
-    with Proxy(place.url) as proxy, Subscriber(place.url, place.subject) as subscriber, stranger:
+    with Proxy(place.url) as proxy, Subscriber(place.url, place.subject) as subscriber:
 
         def call(cut, *flags):
             slot = next(slots).strftime("%Y-%m-%dT%H:%M:%SZ")
-            with proxy.route(cut, then=Elsewhere(stranger.url)) as route:
+            with proxy.route(cut, then=stranger) as route:
                 result = run("publish", "--server", route.url, "--scheduled-at", slot, *flags)
             heard = [(message.headers["Nats-Msg-Id"], message.data) for message in subscriber.heard()]
             assert set(heard) <= {(f"{place.subject}:{slot}", b'{"trigger":"update"}')}

@@ -3,10 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.proxy import Cut, Elsewhere, Fault, Freeze, HangUp, Proxy, Tamper, Way, is_ack
+from support.proxy import Cut, Fault, Freeze, HangUp, Proxy, Tamper, Way, is_ack
 from support.truth import publish_through, slots_of
-
-from crypto_trigger.server import Server
 
 WAYS = st.sampled_from(Way)
 # A little more than the exchange has, either way.
@@ -27,12 +25,6 @@ FAULTS = st.one_of(
 def proxy(server):
     with Proxy(server.url) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def stranger():
-    with Server(arguments=["--auth", "secret"], jetstream=False) as running:
-        yield Elsewhere(running.url)
 
 
 def test_no_schedule_of_faults_makes_the_status_lie(run, proxy, stranger, place, monkeypatch):

@@ -27,8 +27,9 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 LIMITS = {"timeout": "2s", "give_up_after": "20s"}
 
 
-def look(url, stream, subject, back=HOUR, environ=None, **flags):
-    """What the reader finds. Raises the error that a command would report."""
+def look(url, stream, subject, back=HOUR, environ=None, until=None, **flags):
+    """What the reader finds, back to so long before `until` (NOW). Raises the error that a command would report."""
+    back += datetime.now(UTC) - (until or NOW)
     flags = {"servers": url, "stream": stream, "subject": subject, **LIMITS, **flags}
     settings = load(flags, "/dev/null", environ or {})
     try:
@@ -71,11 +72,21 @@ DIRECT = pytest.mark.parametrize("direct", [True, False], ids=["in batches", "on
 )
 def test_every_message_since_the_time_is_found_and_none_before(direct, count, plant):
     before = [ago(61 + n) for n in range(5, 0, -1)]
-    since = [Past(NOW - HOUR + MINUTE + n * timedelta(seconds=1), {}) for n in range(count)]
+    # All tests are collected minutes before the last one runs.
+    since = [Past(NOW - HOUR + 20 * MINUTE + n * timedelta(seconds=1), {}) for n in range(count)]
     found = look(*plant([*before, *since], allow_direct=direct))
     assert seqs(found) == list(range(6, 6 + count))
     assert (found.first.seq, found.newest.seq) == (1, 5 + count)
     assert [message.stored_at for message in found.messages] == [past.stored_at for past in since]
+
+
+@DIRECT
+def test_the_window_may_begin_at_any_message(direct, plant):
+    place = plant([ago(20 - n, subject="other" if n % 3 == 1 else None) for n in range(20)], allow_direct=direct)
+    minutes = {n + 1: 20 - n for n in range(20) if n % 3 != 1}
+    for back in range(22):
+        found = look(*place, back=(back + 0.5) * MINUTE)
+        assert seqs(found) == [seq for seq, ago_ in minutes.items() if ago_ <= back]
 
 
 @DIRECT
@@ -91,6 +102,14 @@ def test_messages_of_other_subjects_are_not_read(direct, plant):
 def test_large_messages_come_in_smaller_batches(direct, plant):
     found = look(*plant([ago(9, payload=b"x" * 700_000) for _ in range(5)], allow_direct=direct))
     assert seqs(found) == [1, 2, 3, 4, 5]
+
+
+def test_a_batch_is_bounded_in_messages_and_bytes():
+    script = Script([1], batch(1))
+    scripted(script)
+    (asked,) = script.direct_gets
+    assert 1 <= asked["batch"] <= 1000
+    assert 1 <= asked["max_bytes"] <= 1 << 20
 
 
 @DIRECT
@@ -291,7 +310,7 @@ def test_servers_since_2_9_are_read(release, direct):
         found = look(server.url, "S", "crypto.update")
         assert seqs(found) == list(range(1, 61, 3))
         moment = found.messages[9].stored_at
-        later = look(server.url, "S", "crypto.update", back=found.now - moment)
+        later = look(server.url, "S", "crypto.update", back=timedelta(0), until=moment)
         assert set(seqs(later)) <= set(range(28, 61, 3))
     assert (found.reading is None) == (release == "2.9")
     assert abs(found.now - datetime.now(UTC)) < MINUTE

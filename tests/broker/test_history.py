@@ -294,6 +294,10 @@ def test_a_picture_replaces_what_the_file_held(field, run, tmp_path):
     path.write_text("x" * 10**6)
     assert run("history", "-q", "--svg", path) == (0, "", "")
     assert path.read_text().rstrip().endswith("</svg>")
+    assert set(re.findall(r"[a-z]+://[^\"')\s]+", path.read_text())) == {
+        "http://www.w3.org/2000/svg",  # the name of the format
+        "https://www.textualize.io",  # rich, in a comment
+    }
     assert list(tmp_path.glob("*history.svg*")) == [path]
 
 

@@ -232,21 +232,16 @@ def test_a_stream_that_is_deleted_ends_it_with_78(run, own):
     assert f"there is no stream {STREAM}" in result.err
 
 
-def test_a_server_that_does_not_come_back_ends_it_with_69_after_the_limit(run, own, monkeypatch):
-    monkeypatch.setenv("CRYPTO_TRIGGER_GIVE_UP_AFTER", "300ms")
-
-    class End(Sender):
-        def run(self):
-            until(lambda: consumers(own.url))
-            own.stop()
-
+def test_a_server_that_does_not_come_back_ends_it_with_69_after_the_limit(own):
     put(own.url, SUBJECT, b"one")
-    with End(own.url, SUBJECT, 0):
-        result = run("listen", "--since", "1h", *LIMIT)
-    assert result.status == 69
-    assert len(result.out.splitlines()) == 1
-    assert is_one_clean_line(result.err)
-    assert "connection refused" in result.err
+    with Listening("--since", "1h", *LIMIT, CRYPTO_TRIGGER_GIVE_UP_AFTER="2s") as listening:
+        assert listening.line().endswith(": one")
+        own.stop()
+        status, err = listening.end()
+        assert listening.line() is None
+    assert status == 69
+    assert is_one_clean_line(err)
+    assert "connection refused" in err
 
 
 def test_a_server_that_never_comes_ends_it_with_69_at_the_end_of_the_time_or_of_the_limit(run, monkeypatch):
@@ -364,7 +359,7 @@ def test_new_leaders_and_a_server_that_dies_lose_and_repeat_nothing(run, cluster
     assert len(held(second.url, stream)) == 60
 
 
-def test_a_memory_stream_that_lost_its_messages_is_followed_from_its_new_beginning(run, cluster, monkeypatch):
+def test_a_memory_stream_that_lost_its_messages_is_followed_from_its_new_beginning(cluster, monkeypatch):
     cluster.recover()
     stream = f"t{uuid4().hex[:12]}"
     subject = f"{stream}.update"
@@ -379,16 +374,14 @@ def test_a_memory_stream_that_lost_its_messages_is_followed_from_its_new_beginni
     for number in range(5):
         put(leader.url, subject, str(number).encode())
 
-    class Loss(Sender):
-        def run(self):
-            until(lambda: consumers(leader.url, stream))
-            leader.kill()
-            leader.recover()
-            cluster.leader(stream)
-            for number in (5, 6):
-                put(leader.url, subject, str(number).encode())
-
-    with Loss(leader.url, subject, 0):
-        result = run("listen", "--json", "--since", "1h", "--count", 7, "--for", "120s")
-    assert [payload for _, payload in seen(result)] == ["0", "1", "2", "3", "4", "5", "6"]
+    with Listening("--json", "--since", "1h", "--count", "7", "--for", "120s") as listening:
+        # What was not printed before the server dies is lost with it.
+        found = [json.loads(listening.line()) for _ in range(5)]
+        leader.kill()
+        cluster.recover(stream)
+        for number in (5, 6):
+            put(leader.url, subject, str(number).encode())
+        found += [json.loads(listening.line()) for _ in range(2)]
+        assert listening.end() == (0, "")
+    assert [each["payload"] for each in found] == ["0", "1", "2", "3", "4", "5", "6"]
     assert held(leader.url, stream) == [(1, "5"), (2, "6")]

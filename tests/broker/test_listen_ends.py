@@ -105,6 +105,17 @@ def test_a_reader_that_is_gone_before_the_count_ends_it_with_69(ready):
     process.popen.stderr.close()
 
 
+def test_a_quiet_listener_needs_no_reader(ready):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [*PROGRAM, "listen", "--quiet", "--count", "2", "--since", "1h", "--for", "20s"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        put(ready.url, ready.subject, b"two")
+        assert process.wait(HANGS) == 0
+        assert process.stderr.read() == b""
+
+
 def many(place, count):
     """Store so many triggers of a size that no pipe takes all of."""
 

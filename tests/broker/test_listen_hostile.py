@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.answers import stream_info
@@ -284,6 +285,18 @@ def test_nonsense_about_the_stream_ends_it_with_one_line_or_does_no_harm(changes
         assert is_one_clean_line(result.err)
     else:
         assert (payloads(result), result.err) == (["one"], "")
+
+
+def test_where_the_server_does_not_tell_its_time_the_clock_of_this_host_decides(listen):
+    script = Stream(
+        lambda talk, name, inbox, _: say(talk, inbox, message(name, 6, 1, b"one")), info=lambda: stream_info(ts=None)
+    )
+    before = datetime.now(UTC)
+    result = listen(script, "--count", 1, "--for", "5s", "-v")
+    assert (result.status, payloads(result)) == (0, ["one"])
+    assert "it does not tell its time, so that the clock of this host decides" in result.err
+    begin = datetime.fromisoformat(script.configs[0]["opt_start_time"])
+    assert abs(begin - before) < timedelta(seconds=3)
 
 
 def test_a_server_that_accepts_everything_and_hangs_up_is_not_asked_without_a_pause(listen):

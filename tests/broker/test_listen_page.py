@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.shell import ROOT, do
+from support.shell import ROOT, console, do
 from support.streams import stored
 
 from crypto_trigger.server import Server
@@ -26,8 +26,8 @@ def server():
 
 
 @pytest.fixture
-def shell(server, tmp_path):
-    """Run a script with bash, with the program on PATH and the server in the environment."""
+def options(server, tmp_path):
+    """Options for commands: the program on PATH, the server, its stream set up, in the environment."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "crypto-trigger"
@@ -36,50 +36,49 @@ def shell(server, tmp_path):
     path = os.pathsep.join([str(folder), os.environ["PATH"]])
     environ = {**os.environ, "PATH": path, "NATS_URL": server.url}
 
-    def run(script):
-        return do("bash", "-c", script, env=environ, cwd=tmp_path)
-
-    assert run("crypto-trigger setup -q").status == 0
-    return run
+    found = {"env": environ, "cwd": tmp_path}
+    assert do("crypto-trigger", "setup", "-q", **found).status == 0
+    return found
 
 
 def masked(text):
     """A text without what is different each time."""
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", text)
-    text = re.sub(r"(?<=stored )\d+\.\ds|(?<=lateness_seconds\": )\d+\.\d+", "N", text)
+    text = re.sub(r"(?<=stored )[\dhms.]+|(?<=lateness_seconds\": )\d+\.\d+", "N", text)
     return re.sub(r"//[\w.-]+/worker-server", "SOURCE", text)
 
 
-def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(shell):
+def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(options):
     assert len(SHOWN) == 3
     for block in SHOWN:
-        said = "".join(
-            f"$ {command}\n{shell(f'exec 2>&1; {command}').out}"
-            for command in re.findall(r"^\$ (.*)", block, re.MULTILINE)
-        )
-        assert masked(said) == masked(block)
+        assert masked(console(block, **options)) == masked(block)
 
 
-def test_the_smoke_test_sees_the_trigger_though_publish_starts_at_once(shell, server):
+def test_the_smoke_test_sees_the_trigger_though_publish_starts_at_once(options, server):
     smoke, _ = SCRIPTS
     assert smoke.startswith("crypto-trigger listen --count 1 --for 30s &\n")
     # As the page says: a second trigger of the slot is stored only by force.
     before = len(stored(server.url, "crypto-stats"))
-    ended = shell(BOTH.format(smoke.replace("publish", "publish --force")))
+    ended = do("bash", "-c", BOTH.format(smoke.replace("publish", "publish --force")), **options)
     assert ended.status == 0, ended
     (last,) = stored(server.url, "crypto-stats")[before:]
     assert f"crypto.update for {last.headers['ce-time']}: sequence {last.seq}, " in ended.out
     assert len(ended.out.splitlines()) == 2
 
 
-def test_the_smoke_test_fails_without_a_trigger(shell):
+def test_the_smoke_test_fails_without_a_trigger(options):
     script = SCRIPTS[0].replace("30s", "1s").replace("crypto-trigger publish\n", "")
-    ended = shell(BOTH.format(script))
+    ended = do("bash", "-c", BOTH.format(script), **options)
     assert (ended.status, ended.out) == (69, "")
 
 
-def test_the_smoke_test_of_core_waits_for_the_listener(shell):
-    ended = shell(BOTH.format(SCRIPTS[1].replace("--delivery core", "--delivery core --subject plain.update")))
+def test_the_smoke_test_of_core_waits_for_the_listener(options):
+    ended = do(
+        "bash",
+        "-c",
+        BOTH.format(SCRIPTS[1].replace("--delivery core", "--delivery core --subject plain.update")),
+        **options,
+    )
     assert ended.status == 0, ended
     assert "plain.update for " in ended.out
     assert ": received " in ended.out

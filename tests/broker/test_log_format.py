@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import signal
 import socket
 import subprocess
@@ -16,6 +15,7 @@ from support.processes import PROGRAM, Process
 from support.programs import program
 from support.scripted import Scripted
 from support.streams import add_stream, stored
+from support.terminals import on_terminal
 
 from crypto_trigger import delivery
 
@@ -189,21 +189,9 @@ def test_another_format_is_refused_in_text(form, run, monkeypatch):
 
 
 def test_on_a_terminal_nothing_moves():
-    ours, theirs = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
-    with subprocess.Popen(
-        [*PROGRAM, "publish", *NOWHERE], stdout=subprocess.DEVNULL, stderr=theirs, env=environ
-    ) as process:
-        os.close(theirs)
-        seen = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                seen += chunk
-        except OSError:  # the terminal's other side is gone
-            pass
-    os.close(ours)
-    assert process.returncode == 69
-    (last,) = logged(seen.decode().replace("\r\n", "\n"))
+    status, seen, _ = on_terminal(200, "stderr", "publish", *NOWHERE)
+    assert status == 69
+    (last,) = logged(seen.replace("\r\n", "\n"))
     assert last["event"] == "unavailable"
 
 

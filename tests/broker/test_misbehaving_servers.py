@@ -174,7 +174,7 @@ SAID = [
     Said("answer with an empty message", reads({"message": {}}), 76, "the answer is not JetStream's"),
     Said("answer with half an error", reads({"error": {}}), 76, "the answer is not JetStream's"),
     Said(
-        "answer with a strange error", reads({"error": {"code": "x", "err_code": [1]}}), 69, "err_code=[1]", "several"
+        "answer with a strange error", reads({"error": {"code": "x", "err_code": [1]}}), 69, "err_code [1]", "several"
     ),
     Said("no leader", reads({"error": {"code": 503, "err_code": 10008}}), 69, "JetStream has no leader", "several"),
     Said("off for the account", reads({"error": {"code": 503, "err_code": 10039}}), 78, "off for this account"),
@@ -200,7 +200,7 @@ SAID = [
     Said("acknowledgement of a strange sequence", acknowledges({"stream": "S", "seq": "1"}), 75, "not the", "several"),
     Said("acknowledgement of another stream", acknowledges({"stream": "T", "seq": 1}), 75, "not the stream", "several"),
     Said("half an error", acknowledges({"error": {}}), 75, "not a PubAck", "several"),
-    Said("a strange error", acknowledges({"error": {"code": "x", "err_code": [1]}}), 75, "err_code=[1]", "several"),
+    Said("a strange error", acknowledges({"error": {"code": "x", "err_code": [1]}}), 75, "err_code [1]", "several"),
     Said("unknown refusal", acknowledges({"error": {"code": 400, "err_code": 9}}), 65, "JetStream answers 9"),
     Said("unknown fault when sent", acknowledges({"error": {"code": 500, "err_code": 9}}), 75, "answers 9", "several"),
     Said("same id in flight", acknowledges({"error": {"code": 409, "err_code": 10158}}), 75, "this moment", "several"),

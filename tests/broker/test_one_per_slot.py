@@ -11,9 +11,8 @@ from nats.js.api import ConsumerConfig
 from support.processes import Process
 from support.programs import program
 from support.proxy import holding
+from support.restricted import restricted_to
 from support.streams import add_stream, client, put, stored
-
-from crypto_trigger.server import Server
 
 NOW = datetime.now(UTC)
 # For tests that take the clock's slot twice: a day changes less often than a quarter of an hour.
@@ -220,28 +219,13 @@ def test_a_time_that_is_not_to_be_believed_is_replaced_by_the_time_of_storing(ti
     assert (result.status, report(result)["outcome"]) == (0, "duplicate")
 
 
-PERMISSIONS = """
-accounts {{
-  A {{ jetstream: enabled, users: [
-    {{ user: all, password: all }}
-    {{ user: publisher, password: pw, permissions: {{ publish: ["{subject}"], subscribe: ["_INBOX.>"] }} }}
-  ] }}
-}}
-"""
-
-
 @pytest.mark.parametrize(("window", "warned"), [(120, True), (3600, False)])
-def test_without_permission_to_read_the_msg_id_guards_and_the_report_says_so(window, warned, run, place, tmp_path):
-    config = tmp_path / "server.conf"
+def test_without_permission_to_read_the_msg_id_guards_and_the_report_says_so(window, warned, run, place):
     # May ask for the window, but not read the messages.
-    permitted = f'{place.subject}", "$JS.API.STREAM.INFO.{place.stream}'
-    config.write_text(PERMISSIONS.format(subject=permitted))
-    with Server(arguments=("-c", str(config))) as server:
-        admin = place._replace(url=server.url.replace("://", "://all:all@"))
-        add_stream(admin.url, place.stream, [place.subject], duplicate_window=window)
-        url = server.url.replace("://", "://publisher:pw@")
+    with restricted_to(place.subject, f"$JS.API.STREAM.INFO.{place.stream}") as (admin, url):
+        add_stream(admin, place.stream, [place.subject], duplicate_window=window)
         first, second = (run("publish", "--json", "--server", url, "--every", "1h") for _ in range(2))
-        assert len(ours(admin)) == 1
+        assert len(ours(place._replace(url=admin))) == 1
     assert (first.status, report(first)["outcome"], report(first)["guard"]) == (0, "published", "msg-id")
     assert (second.status, report(second)["outcome"], report(second)["guard"]) == (0, "duplicate", "msg-id")
     warning = f"the duplicate window of stream {place.stream} is 2m, shorter than a slot (1h)"
@@ -249,14 +233,11 @@ def test_without_permission_to_read_the_msg_id_guards_and_the_report_says_so(win
     assert bool(first.err) == warned
 
 
-def test_the_least_permissions_that_work_are_the_subject_and_the_inbox(run, place, tmp_path):
-    config = tmp_path / "server.conf"
-    config.write_text(PERMISSIONS.format(subject=place.subject))
-    with Server(arguments=("-c", str(config))) as server:
-        admin = place._replace(url=server.url.replace("://", "://all:all@"))
-        add_stream(admin.url, place.stream, [place.subject])
-        result = run("publish", "--server", server.url.replace("://", "://publisher:pw@"))
-        assert len(ours(admin)) == 1
+def test_the_least_permissions_that_work_are_the_subject_and_the_inbox(run, place):
+    with restricted_to(place.subject) as (admin, url):
+        add_stream(admin, place.stream, [place.subject])
+        result = run("publish", "--server", url)
+        assert len(ours(place._replace(url=admin))) == 1
     assert (result.status, result.err) == (0, "")
     assert result.out.endswith("; guarded by the msg id alone: no permission to read the stream\n")
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.processes import PROGRAM, is_one_clean_line
 from support.streams import stored
+from support.terminals import on_terminal
 
 from crypto_trigger import __version__
 from crypto_trigger.server import Server
@@ -133,28 +133,12 @@ def test_a_wrong_command_line_ends_with_2_and_says_what_is_wrong_on_stderr(argv,
 
 
 def test_on_a_terminal_the_wait_is_shown_and_goes():
-    ours, theirs = pty.openpty()
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
-    with subprocess.Popen(
-        [*PROGRAM, "publish", *NOWHERE], stdout=subprocess.PIPE, stderr=theirs, env=environ
-    ) as process:
-        os.close(theirs)
-        seen = b""
-        # Linux ends a terminal whose other side is gone with an error.
-        try:
-            while chunk := os.read(ours, 4096):
-                seen += chunk
-        except OSError:
-            pass
-        assert process.stdout.read() == b""
-    os.close(ours)
-    assert process.returncode == 69
+    status, seen, out = on_terminal(200, "stderr", "publish", *NOWHERE)
+    assert (status, out) == (69, "")
     # A frame of the line that moves may be left out on a busy machine.
-    assert re.search(rb"attempt [0-9]+ failed: nats://127\.0\.0\.1:1: connection refused; next in ", seen)
-    erase_line = b"\x1b[2K"
-    assert (
-        seen.rpartition(erase_line)[2].strip().startswith(b"crypto-trigger: nats://127.0.0.1:1: connection refused (")
-    )
+    assert re.search(r"attempt [0-9]+ failed: nats://127\.0\.0\.1:1: connection refused; next in ", seen)
+    erase_line = "\x1b[2K"
+    assert seen.rpartition(erase_line)[2].strip().startswith("crypto-trigger: nats://127.0.0.1:1: connection refused (")
 
 
 def test_in_a_pipe_nothing_moves(run):

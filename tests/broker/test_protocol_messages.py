@@ -3,19 +3,17 @@
 from itertools import count
 
 import pytest
-from support.proxy import Elsewhere, Fault, Proxy, Tamper, Way
+from support.proxy import Fault, Proxy, Tamper, Way
 from support.truth import publish_through, slots_of
-
-from crypto_trigger.server import Server
 
 TIMEOUT, LATE = "500ms", 0.8
 
 
 @pytest.fixture(scope="module")
-def ways_on(server):
+def ways_on(server, stranger):
     """The proxy; and where the next connection leads: to a server that refuses us, or to the same one again."""
-    with Proxy(server.url) as proxy, Server(arguments=["--auth", "secret"], jetstream=False) as stranger:
-        yield proxy, {"ends there": Elsewhere(stranger.url), "goes on": Fault()}
+    with Proxy(server.url) as proxy:
+        yield proxy, {"ends there": stranger, "goes on": Fault()}
 
 
 @pytest.mark.parametrize("then", ["ends there", "goes on"])

@@ -9,6 +9,7 @@ from support.flights import Flights
 from support.lossy import HangsUpAt
 from support.processes import Process, execute
 from support.proxy import Fault, Proxy
+from support.restricted import restricted_to
 from support.streams import add_stream, put, stored
 
 from crypto_trigger.server import Server
@@ -83,26 +84,12 @@ def test_a_run_that_finds_no_server_before_the_turn_stands_for_the_slot_in_which
     assert (ended.status, json.loads(ended.out)["scheduled_at"]) == (0, slots.next)
 
 
-PERMISSIONS = """
-accounts {{
-  A {{ jetstream: enabled, users: [
-    {{ user: all, password: all }}
-    {{ user: some, password: pw, permissions: {{ publish: [{permitted}], subscribe: ["_INBOX.>"] }} }}
-  ] }}
-}}
-"""
-
-
 @pytest.fixture
-def restricted(place, tmp_path):
+def restricted(place):
     """A server, seen by the tests, and its URL for a user who may publish and read, but not ask about the stream."""
-    permitted = f'"{place.subject}", "$JS.API.STREAM.MSG.GET.{place.stream}"'
-    config = tmp_path / "server.conf"
-    config.write_text(PERMISSIONS.format(permitted=permitted))
-    with Server(arguments=("-c", str(config))) as server:
-        admin = place._replace(url=server.url.replace("://", "://all:all@"))
-        add_stream(admin.url, place.stream, [place.subject], duplicate_window=1800)
-        yield admin, server.url.replace("://", "://some:pw@")
+    with restricted_to(place.subject, f"$JS.API.STREAM.MSG.GET.{place.stream}") as (admin, user):
+        add_stream(admin, place.stream, [place.subject], duplicate_window=1800)
+        yield place._replace(url=admin), user
 
 
 @pytest.mark.parametrize("offset", [timedelta(0), HOUR_AHEAD], ids=["right", "an hour ahead"])

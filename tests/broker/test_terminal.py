@@ -1,15 +1,10 @@
 """What a terminal shows: whole words, whole errors, at any width."""
 
-import fcntl
 import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 
 import pytest
-from support.processes import HANGS, PROGRAM
+from support.terminals import on_terminal
 
 from crypto_trigger.settings import SETTINGS
 
@@ -19,28 +14,9 @@ CAUSE = "nats://127.0.0.1:1: connection refused"
 HINT = "is the server running?"
 
 
-def on_terminal(columns, stream, *argv, **environ):
-    """Run the program with one stream a terminal of this width; its status and all that the terminal got."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    environ = {**os.environ, "TERM": "xterm", **environ}
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: theirs}
-    with subprocess.Popen([*PROGRAM, *argv], env=environ, stdin=subprocess.DEVNULL, **streams) as process:
-        os.close(theirs)
-        seen = b""
-        # Linux ends a terminal whose other side is gone with an error.
-        try:
-            while chunk := os.read(ours, 4096):
-                seen += chunk
-        except OSError:
-            pass
-        os.close(ours)
-        return process.wait(HANGS), seen.decode()
-
-
 @pytest.mark.parametrize("columns", [40, 80])
 def test_an_error_that_is_longer_than_the_terminal_is_not_broken_by_us(columns):
-    status, seen = on_terminal(
+    status, seen, _ = on_terminal(
         columns, "stderr", "publish", "--server", "nats://127.0.0.1:1", CRYPTO_TRIGGER_GIVE_UP_AFTER="700ms"
     )
     assert status == 69
@@ -53,7 +29,7 @@ def test_an_error_that_is_longer_than_the_terminal_is_not_broken_by_us(columns):
 
 @pytest.mark.parametrize("columns", [30, 40, 80])
 def test_the_moving_line_is_cut_to_the_terminal_at_a_word(columns):
-    _, seen = on_terminal(
+    _, seen, _ = on_terminal(
         columns, "stderr", "publish", "--server", "nats://127.0.0.1:1", CRYPTO_TRIGGER_GIVE_UP_AFTER="700ms"
     )
     frames = {CONTROLS.sub("", part).strip() for part in re.split(r"[\r\n]+", seen) if "attempt" in part}
@@ -72,7 +48,7 @@ def test_the_moving_line_is_cut_to_the_terminal_at_a_word(columns):
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_config_fits_the_terminal_and_breaks_at_words_alone(columns, run):
-    status, seen = on_terminal(columns, "stdout", "config")
+    status, seen, _ = on_terminal(columns, "stdout", "config")
     assert status == 0
     lines = seen.replace("\r\n", "\n").splitlines()
     assert max(map(len, lines)) <= columns
@@ -83,7 +59,7 @@ def test_config_fits_the_terminal_and_breaks_at_words_alone(columns, run):
 
 def test_a_value_that_is_longer_than_the_terminal_is_left_whole_to_be_copied():
     url = "nats://a-host-with-a-long-name.in-a-long-domain.example.com:4222"
-    _, seen = on_terminal(40, "stdout", "config", NATS_URL=url)
+    _, seen, _ = on_terminal(40, "stdout", "config", NATS_URL=url)
     assert url in seen
 
 

@@ -2,17 +2,18 @@
 
 import json
 import re
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 from support.clocks import roomy
 from support.lossy import LosesAcks, LosesPongs
 from support.processes import execute, is_one_clean_line
 from support.proxy import Proxy
+from support.restricted import restricted_to
 from support.streaming_double import StreamingDouble
 from support.streams import add_stream, stored
 from support.subscribers import Subscriber
-
-from crypto_trigger.server import Server
 
 SHORT = {
     "CRYPTO_TRIGGER_TIMEOUT": "400ms",
@@ -20,21 +21,14 @@ SHORT = {
     "CRYPTO_TRIGGER_BACKOFF_BASE": "50ms",
     "CRYPTO_TRIGGER_BACKOFF_MAX": "100ms",
 }
-PERMISSIONS = """
-accounts {{
-  A {{ jetstream: enabled, users: [
-    {{ user: all, password: all }}
-    {{ user: some, password: pw, permissions: {{ publish: [{permitted}], subscribe: ["_INBOX.>"] }} }}
-  ] }}
-}}
-"""
 
 
-def publish(url, fault, *flags, userinfo="", slots=None):
+def publish(url, fault, *flags, slots=None):
     """Run `publish` by way of a fault that no connection escapes."""
     slots = slots or roomy()
+    userinfo = urlsplit(url).netloc.rpartition("@")[0]
     with Proxy(url) as proxy, proxy.route(fault, then=fault) as route:
-        through = route.url.replace("://", f"://{userinfo}")
+        through = route.url.replace("://", f"://{userinfo}@" if userinfo else "://")
         ended = execute("publish", "--json", *flags, NATS_URL=through, **SHORT, **slots.settings)
     assert fault.struck
     assert json.loads(ended.out)["status"] == ended.status
@@ -46,30 +40,22 @@ def hint(ended):
 
 
 @pytest.fixture
-def restricted(place, tmp_path):
-    """Makes a server on which a user may publish the subject and whatever else; its admin's place, and its URL."""
-    started = []
+def restricted(place):
+    """Makes a server on which a user may publish the subject and whatever else; its admin's place, the user's URL."""
+    with ExitStack() as stack:
 
-    def start(*more, window=120):
-        permitted = ", ".join(f'"{subject}"' for subject in (place.subject, *more))
-        config = tmp_path / "server.conf"
-        config.write_text(PERMISSIONS.format(permitted=permitted))
-        server = Server(arguments=("-c", str(config)))
-        server.__enter__()
-        started.append(server)
-        admin = place._replace(url=server.url.replace("://", "://all:all@"))
-        add_stream(admin.url, place.stream, [place.subject], duplicate_window=window)
-        return admin, server.url
+        def start(*more, window=120):
+            admin, user = stack.enter_context(restricted_to(place.subject, *more))
+            add_stream(admin, place.stream, [place.subject], duplicate_window=window)
+            return place._replace(url=admin), user
 
-    yield start
-    for server in started:
-        server.__exit__(None, None, None)
+        yield start
 
 
 @pytest.mark.parametrize(("window", "written"), [(120, "2m"), (1800, "30m")])
 def test_without_permission_to_read_the_line_names_the_duplicate_window(window, written, place, restricted):
     admin, url = restricted(f"$JS.API.STREAM.INFO.{place.stream}", window=window)
-    ended = publish(url, LosesAcks(), userinfo="some:pw@")
+    ended = publish(url, LosesAcks())
     assert len(stored(admin.url, place.stream)) == 1
     assert ended.status == 75
     assert f"within the stream's duplicate window ({written})" in hint(ended)
@@ -79,7 +65,7 @@ def test_without_permission_to_read_the_line_names_the_duplicate_window(window, 
 
 def test_without_permission_to_ask_for_the_window_the_line_has_no_number(place, restricted):
     admin, url = restricted()
-    ended = publish(url, LosesAcks(), userinfo="some:pw@")
+    ended = publish(url, LosesAcks())
     assert len(stored(admin.url, place.stream)) == 1
     assert ended.status == 75
     assert "within the stream's duplicate window" in hint(ended)
@@ -135,7 +121,7 @@ def test_the_line_of_a_75_names_the_slot_that_may_be_stored(place, restricted):
     _, url = restricted()
     slots = roomy()
     slot = slots.now()
-    ended = publish(url, LosesAcks(), userinfo="some:pw@", slots=slots)
+    ended = publish(url, LosesAcks(), slots=slots)
     assert ended.status == 75
     assert is_one_clean_line(ended.err)
     assert f"{place.subject} for {slot} may be stored" in ended.err

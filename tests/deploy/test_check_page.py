@@ -3,20 +3,21 @@
 import os
 import re
 import shlex
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
 from support.clocks import roomy
 from support.consumers import add_consumer
 from support.plugin_answers import line, metrics, see
-from support.shell import ROOT, do
+from support.shell import ROOT, console, do
 from support.streams import put
 
 from crypto_trigger.server import Server
 
 PAGE = (ROOT / "docs" / "check.md").read_text()
 PROGRAM, ENV_FILE = "/opt/crypto-trigger/bin/crypto-trigger", "/etc/crypto-trigger.env"
-PROMETHEUS = "/var/lib/prometheus/node-exporter/crypto-trigger.prom"
+PROMETHEUS = "/var/lib/prometheus/node-exporter/crypto-trigger-check.prom"
 
 
 def blocks(kind):
@@ -59,7 +60,11 @@ def local(installed, settings, tmp_path):
     env_file = tmp_path / "crypto-trigger.env"
     values = {**settings, **roomy().settings}
     env_file.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-    made = {PROGRAM: installed.program, ENV_FILE: str(env_file), PROMETHEUS: str(tmp_path / "crypto-trigger.prom")}
+    made = {
+        PROGRAM: installed.program,
+        ENV_FILE: str(env_file),
+        PROMETHEUS: str(tmp_path / "crypto-trigger-check.prom"),
+    }
 
     def replace(text):
         for ours, here in made.items():
@@ -75,9 +80,7 @@ def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(installed, t
     with Server() as server:
         environ = {**os.environ, **roomy().settings, "PATH": path, "NATS_URL": server.url}
         assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
-        said = ""
-        for command in re.findall(r"^\$ (.*)", block, re.MULTILINE):
-            said += f"$ {command}\n{do('bash', '-c', f'exec 2>&1; {command}', env=environ, cwd=tmp_path).out}"
+        said = console(block, env=environ, cwd=tmp_path)
     assert masked(said) == masked(block)
 
 
@@ -125,13 +128,14 @@ def test_the_file_of_the_textfile_collector(ready, local, cron, tmp_path):
         None, 5
     )[5]
     assert cron(local(command)).status == 0
-    found = metrics((tmp_path / "crypto-trigger.prom").read_text())
+    found = metrics((tmp_path / "crypto-trigger-check.prom").read_text())
     assert found["check_status"] == 0
     assert ready
 
 
 def test_the_tables_of_metrics_and_keys_are_what_comes_out(run, ready):
-    put(ready.url, ready.subject, b"{}", {"ce-source": "//h/w"})
+    two_slots_ago = datetime.now(UTC) - 2 * timedelta(seconds=int(os.environ["CRYPTO_TRIGGER_EVERY"].rstrip("s")))
+    put(ready.url, ready.subject, b"{}", {"ce-source": "//h/w", "ce-time": f"{two_slots_ago:%Y-%m-%dT%H:%M:%SZ}"})
     seen = see(run, "--consumer", "api-server", "--consumer", "nobody")
     documented = {names(row[0])[0].removeprefix("crypto_trigger_") for row in table("Prometheus")}
     assert documented == {re.sub(r"\[.*", "", name) for name in seen.metrics}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from support.clocks import roomy
 from support.programs import program
-from support.shell import ROOT, do
+from support.shell import ROOT, console, do
 
 from crypto_trigger import __version__
 from crypto_trigger.errors import Outcome
@@ -176,9 +176,7 @@ def test_what_a_page_shows_of_a_terminal_is_what_the_program_says(block, install
     with Server() as server:
         environ = {**os.environ, **roomy().settings, "PATH": path, "NATS_URL": server.url}
         assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
-        said = ""
-        for command in re.findall(r"^\$ (.*)", block, re.MULTILINE):
-            said += f"$ {command}\n{do('bash', '-c', f'exec 2>&1; {command}', env=environ, cwd=tmp_path).out}"
+        said = console(block, env=environ, cwd=tmp_path)
     assert masked(said) == masked(block)
 
 

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 from support.clocks import roomy
 from support.planted import planting, trigger
-from support.shell import ROOT, do
+from support.shell import ROOT, console
 
 from crypto_trigger.freshness import Cadence, State
 from crypto_trigger.history import History
@@ -61,7 +61,6 @@ def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(installed, t
         return datetime.fromtimestamp(slots.turn, UTC) - (back + 1) * every
 
     path = os.pathsep.join([str(installed.folder / "bin"), os.environ["PATH"]])
-    said = ""
     with planting() as planter:
         story = [
             trigger(slot(5), 0.412 * SECOND, CRON),
@@ -73,8 +72,7 @@ def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(installed, t
         ]
         planter.plant("crypto-stats", "crypto.update", story)
         environ = {**os.environ, **slots.settings, "PATH": path, "NATS_URL": planter.url}
-        for command in re.findall(r"^\$ (.*)", block, re.MULTILINE):
-            said += f"$ {command}\n{do('bash', '-c', f'exec 2>&1; {command}', env=environ, cwd=tmp_path).out}"
+        said = console(block, env=environ, cwd=tmp_path)
     time = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
     assert re.sub(time, "TIME", said) == re.sub(time, "TIME", block)
 

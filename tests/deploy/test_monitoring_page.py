@@ -6,9 +6,9 @@ import re
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -19,13 +19,8 @@ from support.monitors import (
     FAILURE,
     SUCCESS,
     Answer,
-    BetterStack,
-    Cronitor,
     Healthchecks,
     Monitor,
-    Sentry,
-    Snitch,
-    UptimeKuma,
 )
 from support.patience import PATIENCE
 from support.programs import program
@@ -33,23 +28,16 @@ from support.promtool import RULES
 from support.shell import ROOT, do
 from support.streams import add_stream, put, stored
 
-from crypto_trigger.settings import SETTINGS
+from crypto_trigger.settings import SETTINGS, load
 
-PAGE = (ROOT / "docs" / "monitoring.md").read_text()
+DOCS = ROOT / "docs"
+DEFAULTS = load({}, "/dev/null", {})
+PAGE = (DOCS / "monitoring.md").read_text()
 RECIPES = dict(re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 INSTALLED = "/opt/crypto-trigger/bin/crypto-trigger"
 PROGRAM = f"{sys.executable} -m crypto_trigger"
 ENV_FILE = "/etc/crypto-trigger.env"
 FOLDER = "/var/lib/prometheus/node-exporter"
-SERVICES = {
-    "Heroku": Healthchecks,
-    "healthchecks": Healthchecks,
-    "Uptime Kuma": UptimeKuma,
-    "Cronitor": Cronitor,
-    "Better Stack": BetterStack,
-    "Sentry": Sentry,
-    "Dead Man's Snitch": Snitch,
-}
 
 
 def code(title):
@@ -58,12 +46,31 @@ def code(title):
     return found.replace("\\\n", " ")
 
 
-def crontab(title):
-    """The command of a recipe's one entry in a crontab; cron takes a percent sign for the end of a line."""
-    (entry,) = [line for line in code(title).splitlines() if not re.match(r"\w+=", line)]
-    command = entry.split(None, 5)[5]
+def entry(text):
+    """The command of an entry in a crontab; cron takes a percent sign for the end of the line."""
+    command = text.split(None, 5)[5].rstrip("\n")
     assert "%" not in command
     return command
+
+
+def linked(title, words):
+    """The code that a recipe leads to: the block with these words, in the section of another page."""
+    page, anchor = re.search(r"\]\((\w+\.md)#([\w-]+)\)", RECIPES[title]).groups()
+    section = sections(DOCS / page)[anchor]
+    (found,) = [block for block in re.findall(r"```\w+\n(.*?)```", section, re.DOTALL) if words in block]
+    return found
+
+
+def sections(path):
+    """The sections of a page by their anchors, as GitHub makes them of the headings."""
+    found = re.findall(r"^#+ (.*?)\n(.*?)(?=^#+ |\Z)", path.read_text(), re.MULTILINE | re.DOTALL)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-"): text for title, text in found}
+
+
+def monitors():
+    """The rows of the table of monitors: the name, what to set there, what it says."""
+    rows = re.search(r"^\| monitor .*?\n\n", PAGE, re.MULTILINE | re.DOTALL)[0].splitlines()[2:-1]
+    return {name: rest for name, *rest in ([cell.strip() for cell in row.strip("|").split("|")] for row in rows)}
 
 
 class Stream(NamedTuple):
@@ -73,6 +80,7 @@ class Stream(NamedTuple):
     subject: str
     settings: dict[str, str]
     missed: int
+    every: int
 
     @property
     def slot(self):
@@ -91,7 +99,7 @@ def stream(place):
     for ago in (3, 1, 0):
         put(place.url, place.subject, b"", {"ce-time": rfc3339(present - ago * slots.every)})
     named = {"NATS_URL": place.url, "CRYPTO_TRIGGER_STREAM": place.stream, "CRYPTO_TRIGGER_SUBJECT": place.subject}
-    return Stream(place.url, place.subject, named | slots.settings, present - 2 * slots.every)
+    return Stream(place.url, place.subject, named | slots.settings, present - 2 * slots.every, slots.every)
 
 
 @pytest.fixture
@@ -124,26 +132,43 @@ def shell(tmp_path):
 def test_there_is_a_recipe_for_every_place_and_every_monitor_and_each_has_five_lines_at_most():
     places = {"cron", "systemd", "Kubernetes", "Heroku", "Elastic Beanstalk"}
     others = {"Nagios and Icinga", "Prometheus: hosts", "Prometheus: Kubernetes", "JSON logs"}
-    assert set(RECIPES) == places | set(SERVICES) | others
+    assert set(RECIPES) == places | others
     for title, text in RECIPES.items():
         lines = [line for line in text.splitlines() if line and not line.startswith("```")]
         assert 0 < len(lines) <= 5, title
+    # Their URLs are tried in test_pings_page.py.
+    urls = re.findall(r"^\| (.*?) \|(?= `http)", sections(DOCS / "pings-and-logs.md")["pings"], re.MULTILINE)
+    assert list(monitors()) == urls
+    assert len(urls) == 6
 
 
 def test_what_the_page_names_exists():
-    links = re.findall(r"\]\(([^)#]+)\)", PAGE)
-    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+    for path, _, anchor in re.findall(r"\]\(([^)#]+)(#([^)]+))?\)", PAGE):
+        assert (DOCS / path).exists(), path
+        assert not anchor or anchor in sections(DOCS / path), anchor
     variables = {setting.variable for setting in SETTINGS}
     assert set(re.findall(r"\b(?:CRYPTO_TRIGGER|NATS|TRACE)\w+", PAGE)) <= variables
     alerts = set(re.findall(r"alert: (\w+)", RULES.read_text()))
     assert set(re.findall(r"CryptoTrigger\w+", PAGE)) <= alerts
 
 
+def test_the_times_of_the_monitors_are_those_of_the_slots():
+    minutes = DEFAULTS.every // timedelta(minutes=1)
+    for name, (what, _) in monitors().items():
+        period = {"Uptime Kuma": f"{(minutes + 5) * 60} seconds"}.get(name, "")
+        assert period or re.search(rf"\b{minutes} minutes|\*/{minutes} \* \* \* \*", what), name
+        assert period in what
+    calendar = re.search(r"OnCalendar=\*:(\d+)/(\d+)", PAGE)
+    assert DEFAULTS.every / 3 < timedelta(minutes=int(calendar[1])) < DEFAULTS.every
+    assert int(calendar[2]) == minutes
+    assert f"--schedule='{calendar[1]}-59/{minutes} * * * *'" in PAGE
+
+
 # Where the program runs.
 
 
 def test_cron_mails_the_missed_slot_and_nothing_when_all_is_well(stream, at_work, shell):
-    command = at_work(crontab("cron"))
+    command = at_work(entry(linked("cron", "check")))
     mailed = shell(command)
     assert (mailed.status, mailed.err) == (0, "")
     assert mailed.out.startswith(f"TRIGGER WARNING - missed {stream.slot};")
@@ -199,34 +224,28 @@ def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_wor
 # The monitors.
 
 
-@pytest.mark.parametrize("title", SERVICES)
-def test_a_monitor_is_told_of_a_success_and_of_a_failure(title, run, stream, place, tmp_path):
-    urls = re.findall(r"(CRYPTO_TRIGGER_PING\w*)=(\S+)", code(title))
+def test_a_monitor_of_heroku_is_told_of_a_success_and_of_the_slot_of_a_failure(run, stream, place, monkeypatch):
+    for name, value in stream.settings.items():
+        monkeypatch.setenv(name, value)
     before = len(stored(place.url, place.stream))
-    with Monitor(SERVICES[title]()) as monitor:
-        lines = [f"{name}={value}\n" for name, value in stream.settings.items()]
-        for name, url in urls:
-            parts = urlsplit(url)
-            assert parts.scheme == "https"
-            lines.append(f"{name}={url.replace(f'https://{parts.netloc}', monitor.url)}\n")
-        env_file = tmp_path / "crypto-trigger.env"
-        env_file.write_text("".join(lines))
-        assert run("publish", "--env-file", env_file, "--force")[::2] == (0, "")
+    with Monitor(Healthchecks()) as monitor:
+        name, url = re.search(r"config:set (\w+)=(\S+)", code("Heroku")).groups()
+        monkeypatch.setenv(name, url.replace("https://hc-ping.com", monitor.url))
+        assert run("publish", "--force")[::2] == (0, "")
         assert len(stored(place.url, place.stream)) == before + 1
         assert monitor.told == [SUCCESS]
-        failed = run("publish", "--env-file", env_file, "--server", "nats://127.0.0.1:1", "--give-up-after", "300ms")
-        assert failed.status == 69
-        assert failed.err.count("\n") == 1
+        failed = run("publish", "--server", "nats://127.0.0.1:1", "--give-up-after", "300ms")
+        assert (failed.status, failed.err.count("\n")) == (69, 1)
     assert monitor.told == [SUCCESS, FAILURE]
-    if SERVICES[title] is Healthchecks:
-        report = json.loads(monitor.asked[-1].body)
-        assert report["scheduled_at"] == rfc3339(stream.missed + 2 * int(stream.settings["CRYPTO_TRIGGER_EVERY"][:-1]))
-        assert "connection refused" in report["error"]["message"]
+    report = json.loads(monitor.asked[-1].body)
+    assert report["scheduled_at"] == rfc3339(stream.missed + 2 * stream.every)
+    assert "connection refused" in report["error"]["message"]
 
 
 def test_nagios_reads_which_slot_was_missed(stream, at_work, shell, place):
     add_consumer(place.url, place.stream, "api-server")
-    (command,) = re.findall(r"^ *command_line +(.*)", at_work(code("Nagios and Icinga")), re.MULTILINE)
+    block = at_work(linked("Nagios and Icinga", "command_line"))
+    (command,) = re.findall(r"^ *command_line +(.*)", block.replace("$ARG1$", "api-server"), re.MULTILINE)
     ended = shell(command)
     assert (ended.status, ended.err) == (1, "")
     assert re.fullmatch(rf"TRIGGER WARNING - missed {stream.slot}; [^|]+ \| .*\bmissed=1;1;2;0 .*\n", ended.out)
@@ -235,7 +254,7 @@ def test_nagios_reads_which_slot_was_missed(stream, at_work, shell, place):
 
 
 def test_node_exporter_finds_which_slot_was_missed_in_a_file_that_the_rules_are_about(stream, at_work, shell, tmp_path):
-    command = at_work(crontab("Prometheus: hosts"))
+    command = at_work(entry(linked("Prometheus: hosts", "check")))
     assert shell(command)[:3] == (1, "", "")
     (written,) = tmp_path.glob("*.prom")
     values = {
@@ -259,7 +278,7 @@ def test_a_log_service_is_sent_the_end_of_every_run(at_work, shell, place):
         syslog.bind(("127.0.0.1", 0))
         syslog.settimeout(PATIENCE)
         to = f"logger -d -n 127.0.0.1 -P {syslog.getsockname()[1]} "
-        command = at_work(crontab("JSON logs")).replace("logger ", to)
+        command = at_work(entry(code("JSON logs"))).replace("logger ", to)
         before = len(stored(place.url, place.stream))
 
         def last():

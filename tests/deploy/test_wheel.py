@@ -24,7 +24,7 @@ def test_the_wheel_holds_the_package_its_license_and_nothing_else(installed):
     assert names == package | {"crypto_trigger/py.typed"} | meta
 
 
-def test_the_metadata_asks_for_what_the_issue_allows_and_nothing_else(installed):
+def test_the_metadata_asks_for_the_chosen_libraries_and_nothing_else(installed):
     name = f"crypto_trigger-{__version__}.dist-info/METADATA"
     metadata = message_from_bytes(zipfile.ZipFile(installed.wheel).read(name))
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
@@ -61,7 +61,7 @@ def test_demo_ends_in_five_seconds_and_leaves_no_process_and_no_file(installed, 
     assert [word for word in ("published crypto.update", "duplicate: ", "(status 69)") if word not in result.out] == []
     assert using(scratch) == []
     assert list(scratch.iterdir()) == []
-    # The issue's own bound.
+    # What a newcomer is promised.
     assert seconds < 5
 
 
@@ -78,7 +78,9 @@ def test_demo_stay_shows_what_publish_sends_and_leaves_nothing_when_it_is_stoppe
         line = stay.until("In another terminal: ").partition("In another terminal: ")[2]
         result = cron(line.replace("crypto-trigger", installed.program))
         assert result.out.startswith("published crypto.update for ")
-        assert stay.until('"trigger"').endswith(' crypto.update {"trigger":"update"}')
+        shown = stay.until('"trigger"')
+        assert shown.startswith("crypto.update for ")
+        assert shown.endswith('/worker-server: {"trigger":"update"}')
         assert stay.stop(signum) == (0, "stopped; no process and no file is left", "")
     finally:
         stay.close()

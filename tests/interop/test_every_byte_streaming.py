@@ -3,13 +3,12 @@
 from contextlib import suppress
 
 import pytest
-from support.proxy import Cut, Elsewhere, Proxy, Way
+from support.proxy import Cut, Proxy, Way
 from support.streaming import StreamingServer, peer
 from support.streaming_double import StreamingDouble
 from support.sweeps import each_byte, in_parts
 
 from crypto_trigger.brokers.streaming import Registration
-from crypto_trigger.server import Server
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
 SHORTEST = 600
@@ -17,7 +16,7 @@ KINDS = {"double": StreamingDouble, "real": StreamingServer}
 
 
 @pytest.fixture
-def trial(request, run, monkeypatch):
+def trial(request, run, stranger, monkeypatch):
     """Publish through a fault, and hold the status against what the channel holds."""
     # What ends a run is the fault, never the time.
     settings = {
@@ -29,19 +28,16 @@ def trial(request, run, monkeypatch):
     }
     for name, value in settings.items():
         monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
-    # A run that is cut comes to a server that refuses it, and so ends at once and not by its deadline.
-    stranger = Server(arguments=["--auth", "secret"], jetstream=False)
     with (
         KINDS[request.param]() as stan,
         Proxy(stan.url) as proxy,
-        stranger,
         peer(stan.url, stan.cluster, "witness") as witness,
     ):
         before = 0
 
         def call(cut):
             nonlocal before
-            with proxy.route(cut, then=Elsewhere(stranger.url)) as route:
+            with proxy.route(cut, then=stranger) as route:
                 result = run("publish", "--server", route.url)
             # Messages are stored in the order of arrival: once this one is, all that came before it are.
             assert witness.publish("marker") == ""

@@ -157,9 +157,11 @@ class Cluster:
         until(move, f"{node.name} leads {stream}", _SETTLE_SECONDS)
 
     def recover(self, *streams):
-        """Undo whatever was done to the servers, and wait until every copy of these streams is whole."""
+        """Undo whatever was done to the servers, and wait until JetStream answers and these streams are whole."""
         for node in self.nodes:
             node.recover()
+        for node in self.nodes:
+            until(lambda node=node: _request(node, "INFO", b""), f"{node.name} has a leader", _SETTLE_SECONDS)
         for stream in streams:
             until(lambda stream=stream: self._whole(stream), f"{stream} is whole", _SETTLE_SECONDS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
@@ -38,6 +39,20 @@ def fetch(url, stream, name, number, acks=()):
                 await messages[place].ack_sync()
 
     asyncio.run(take())
+
+
+def drain(url, stream, name):
+    """Take and acknowledge what comes to a pull consumer, once; how many acknowledgements are awaited then."""
+
+    async def take():
+        async with client(url) as connection:
+            bound = await connection.jetstream().pull_subscribe_bind(consumer=name, stream=stream)
+            with suppress(TimeoutError):
+                for message in await bound.fetch(3, timeout=1):
+                    await message.ack_sync()
+
+    asyncio.run(take())
+    return consumer_info(url, stream, name)["num_ack_pending"]
 
 
 def take_pushed(url, stream, name, number, acks=()):

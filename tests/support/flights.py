@@ -8,17 +8,18 @@ import threading
 import time
 from contextlib import suppress
 
-_PATIENCE = 20.0
+from support.patience import PATIENCE
 
 
 class Flights:
     """A way to a server that takes `delay` seconds in each direction; `count` is that of the round trips.
 
-    One for TCP's handshake, and one for each time the server speaks after the client has, or first. What one side says
-    before the other has answered goes in one flight, in however many packets.
+    A model of TCP over a long line: the round trip and a half of the handshake passes before the server is dialled.
+    There is one round trip for each handshake, and one for each time the server speaks after the client has, or first.
+    What one side says before the other has answered goes in one flight, in however many packets.
     """
 
-    def __init__(self, url, delay=0.1):
+    def __init__(self, url, delay=0.05):
         host, _, port = url.rpartition("//")[2].rpartition(":")
         self._target = host, int(port)
         self._delay = delay
@@ -40,7 +41,7 @@ class Flights:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(_PATIENCE)
+            thread.join(PATIENCE)
             assert not thread.is_alive(), "a connection does not end"
         for end in self._ends:
             end.close()
@@ -53,16 +54,21 @@ class Flights:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._ends.append(client)
                 self.count += 1
-                server = socket.create_connection(self._target, _PATIENCE)
-                self._ends += [client, server]
-                spoke = [client]
-                for source, sink in ((client, server), (server, client)):
-                    source.settimeout(None)
-                    source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    way = queue.SimpleQueue()
-                    self._start(self._read, source, way, spoke, source is server)
-                    self._start(self._write, sink, way)
+                self._start(self._carry, client)
+
+    def _carry(self, client):
+        time.sleep(3 * self._delay)
+        server = socket.create_connection(self._target, PATIENCE)
+        self._ends.append(server)
+        spoke = [client]
+        for source, sink in ((client, server), (server, client)):
+            source.settimeout(None)
+            source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            way = queue.SimpleQueue()
+            self._start(self._read, source, way, spoke, source is server)
+            self._start(self._write, sink, way)
 
     def _read(self, source, way, spoke, of_server):
         data = b"-"

@@ -67,12 +67,14 @@ class Realm:
             f"resolver_preload {{ {self.account.public}: {account}, {self.system.public}: {system} }}\n"
         )
 
-    def creds(self, payload=-1):
+    def creds(self, payload=-1, *, signer=None, seed=None, **claims):
         """A credentials file, as nsc writes it, for a new user, whose largest message is of this size."""
         user = Key(nkeys.PREFIX_BYTE_USER)
         nats = {"type": "user", "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": payload}
-        token = self.account.jwt("u", user.public, nats)
+        token = (signer or self.account).jwt("u", user.public, nats, **claims)
         return (
             f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
-            f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+            "************************* IMPORTANT *************************\n"
+            "NKEY Seed printed below can be used to sign and prove identity.\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{seed or user.seed}\n------END USER NKEY SEED------\n"
         )

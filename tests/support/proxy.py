@@ -40,7 +40,7 @@ class Fault:
         told = ", ".join(f"{name}={value}" for name, value in vars(self).items() if not name.startswith("_"))
         return f"{type(self).__name__}({told})"
 
-    def accept(self):
+    async def accept(self):
         """Return the fault of a connection that begins, or raise Severed to hang up before anything is said."""
         return self
 
@@ -74,7 +74,7 @@ class Elsewhere(Fault):
 class HangUp(Fault):
     """The connection is taken and reset at once."""
 
-    def accept(self):
+    async def accept(self):
         self.struck = True
         raise Severed(reset=True)
 
@@ -159,7 +159,7 @@ class Hold(Fault):
         self._let_go = asyncio.Event()
         self._lost = False
 
-    def accept(self):
+    async def accept(self):
         with self._changed:
             self._heard.append(b"")
             self._passed.append(0)
@@ -254,7 +254,7 @@ def _address(url):
 class Route:
     """One way to the server: the first connection gets the first fault, and so on; then `then`, or refusal."""
 
-    def __init__(self, target, faults, then):
+    def __init__(self, target, faults=(), then=None):
         self.url = ""
         self.connections = 0
         self._target = target
@@ -279,6 +279,15 @@ class Route:
         for task in self._tasks:
             task.result()
 
+    async def tear(self):
+        """Break every connection at once; what is on its way is lost."""
+        await asyncio.sleep(0)  # a task that has not begun would leave its connection open
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks.clear()
+
     def _take(self, reader, writer):
         self.connections += 1
         self._left -= 1
@@ -290,19 +299,16 @@ class Route:
 
     async def _carry(self, fault, reader, writer):
         """Carry one connection to its end, which is when the server has closed its side."""
-        server = None
+        server, pumps = None, set()
         try:
-            fault = fault.accept()
+            fault = await fault.accept()
             server_reader, server = await self._reach(fault.target or self._target)
             pumps = {
                 asyncio.ensure_future(self._pump(fault, Way.TO_SERVER, reader, server)),
                 asyncio.ensure_future(self._pump(fault, Way.TO_CLIENT, server_reader, writer)),
             }
-            done, pending = await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
-            for pump in pending:
-                pump.cancel()
-            if pending:
-                await asyncio.wait(pending)
+            done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
+            await _end(pumps)
             for pump in done:
                 pump.result()
         except Severed as severed:
@@ -315,6 +321,11 @@ class Route:
                     server.write_eof()
                     while await server_reader.read(65536):
                         pass
+        except asyncio.CancelledError:
+            await _end(pumps)
+            for end in filter(None, (writer, server)):
+                end.transport.abort()
+            raise
         finally:
             for end in filter(None, (writer, server)):
                 end.close()
@@ -335,6 +346,15 @@ class Route:
                 await sink.drain()
         with suppress(OSError):
             sink.write_eof()
+
+
+async def _end(tasks):
+    """Cancel those of the tasks that are not done, and wait for them."""
+    pending = {task for task in tasks if not task.done()}
+    for task in pending:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending)
 
 
 async def _chunks(reader):

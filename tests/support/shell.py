@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -25,3 +26,9 @@ def do(*command, timeout=HANGS, **options):
         [str(part) for part in command], capture_output=True, text=True, timeout=timeout, check=False, **options
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def console(block, **options):
+    """Run the commands of a page's console block in bash; returns the block as it ought to be, stderr beside stdout."""
+    commands = re.findall(r"^\$ (.*)", block, re.MULTILINE)
+    return "".join(f"$ {command}\n{do('bash', '-c', f'exec 2>&1; {command}', **options).out}" for command in commands)

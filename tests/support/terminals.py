@@ -1,4 +1,4 @@
-"""A terminal of a chosen width in place of this process's stdout."""
+"""A terminal of a chosen width as stdout or stderr, of this process or of the program in another."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import os
 import pty
 import re
 import struct
+import subprocess
 import sys
 import termios
 import threading
 from unittest.mock import patch
+
+from support.processes import HANGS, PROGRAM
 
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -26,8 +29,7 @@ class Terminal:
         self._reader = threading.Thread(target=self._listen)
 
     def __enter__(self):
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, self._columns, 0, 0))
+        self._ours, theirs = _open(self._columns)
         self._file = os.fdopen(theirs, "w", encoding=self._encoding)
         self._patches = [patch.object(sys, "stdout", self._file), patch.dict(os.environ, self._environ)]
         for each in self._patches:
@@ -51,9 +53,35 @@ class Terminal:
         return CONTROLS.sub("", self.seen).splitlines()
 
     def _listen(self):
-        # Linux ends a terminal whose other side is gone with an error.
-        try:
-            while chunk := os.read(self._ours, 4096):
-                self._read += chunk
-        except OSError:
-            pass
+        self._read = _read_all(self._ours)
+
+
+def on_terminal(columns, stream, *argv, **environ):
+    """Run the program with one stream a terminal of this width; its status, and what that and the other stream got."""
+    ours, theirs = _open(columns)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: theirs}
+    environ = {**os.environ, "TERM": "xterm", **environ}
+    with subprocess.Popen([*PROGRAM, *argv], env=environ, stdin=subprocess.DEVNULL, **streams) as process:
+        os.close(theirs)
+        seen = _read_all(ours)
+        os.close(ours)
+        other = "".join(said.decode() for said in process.communicate(timeout=HANGS) if said)
+    return process.returncode, seen.decode(), other
+
+
+def _open(columns):
+    """The two sides of a new terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    return ours, theirs
+
+
+def _read_all(ours):
+    """All that a terminal gets until its other side is closed, which Linux tells by an error."""
+    seen = b""
+    try:
+        while chunk := os.read(ours, 4096):
+            seen += chunk
+    except OSError:
+        pass
+    return seen

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from crypto_trigger import files
 from crypto_trigger.errors import Outcome
 from crypto_trigger.metrics_file import write_metrics
 from crypto_trigger.report import Report
@@ -48,7 +49,7 @@ def test_a_failure_at_the_same_time_does_not_take_back_a_success(monkeypatch):
     """A run that failed reads, then another run's success is due, then the first one writes: the success waits."""
     write_metrics(FILE, report(0), KNOWN)
     success = threading.Thread(target=write_metrics, args=(FILE, report(60), KNOWN))
-    real = write_metrics.__globals__["_replace"]
+    real = files.replace
 
     def replace(*args):
         if not success.ident:
@@ -56,7 +57,7 @@ def test_a_failure_at_the_same_time_does_not_take_back_a_success(monkeypatch):
             success.join(0.2)  # it waits for the lock, so that this runs out
         real(*args)
 
-    monkeypatch.setitem(write_metrics.__globals__, "_replace", replace)
+    monkeypatch.setattr(files, "replace", replace)
     write_metrics(FILE, report(30, status=69), KNOWN)
     success.join()
     assert read()["last_success_timestamp_seconds"] == (NOON + timedelta(seconds=60)).timestamp()

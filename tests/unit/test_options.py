@@ -11,7 +11,7 @@ from crypto_trigger.setting import Group, Setting
 from crypto_trigger.settings import SETTINGS, Settings, load
 from crypto_trigger.values import Delivery, text
 
-COMMANDS = ["publish", "setup", "config"]
+COMMANDS = ["publish", "setup", "config", "check"]
 HEADINGS = [*Group.ALL, "Other"]
 
 
@@ -44,7 +44,7 @@ def test_help_shows_each_default(run, command):
 
 
 def test_every_example_in_a_help_parses(run):
-    for command in [(), ("publish",), ("setup",), ("config",), ("demo",)]:
+    for command in [(), ("publish",), ("setup",), ("check",), ("config",), ("demo",)]:
         example = run(*command, "--help").out.rpartition("Example: crypto-trigger ")[2].split()
         assert example
         assert run(*example, "--help").status == 0
