@@ -44,7 +44,7 @@ _ENDED = (Fact.CONNECTION_LOST, Fact.SYSTEM_ERROR)
 class Connection:
     """An open connection. `client` is nats-py's; its requests go through `ask`, which limits the waiting.
 
-    `leaving` is true if the server is in lame duck mode: it is shutting down, JetStream first.
+    `shutting_down` is true if the server is in lame duck mode: it is shutting down, JetStream first.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Connection:
         self._collected: list[Exception] = []
         self._closed = False
         self._descriptor = -1
-        self.leaving = False
+        self.shutting_down = False
 
     @property
-    def patience(self) -> float:
+    def client_timeout(self) -> float:
         """A timeout for nats-py's own calls, in seconds. It is longer than that of `ask`, which always ends first."""
         return self._access.timeout + 1
 
@@ -81,7 +81,7 @@ class Connection:
 
     async def request(self, subject: str, payload: bytes, phase: int) -> Msg:
         """Send a request and return the answer. Raises a BrokerError."""
-        return await self.ask(self.client.request(subject, payload, timeout=self.patience), subject, phase)
+        return await self.ask(self.client.request(subject, payload, timeout=self.client_timeout), subject, phase)
 
     async def ask(self, request: Coroutine[Any, Any, T], subject: str, phase: int) -> T:
         """Return the result of `request`, a coroutine of nats-py that sends to `subject` and waits for an answer.
@@ -103,8 +103,8 @@ class Connection:
     async def _race(self, task: asyncio.Task[T], subject: str) -> T:
         """Return the task's result, or raise what comes first: a timeout, a violation, the end of the connection."""
         loop = asyncio.get_running_loop()
-        patience = min(self._access.timeout, self._attempt.share())
-        deadline = loop.time() + patience
+        limit = min(self._access.timeout, self._attempt.share())
+        deadline = loop.time() + limit
         seen = len(self._faults)
         news: asyncio.Future[None] = loop.create_future()
         try:
@@ -122,7 +122,7 @@ class Connection:
                 if self._closed or self.client.is_closed:
                     raise self._lost()
                 if loop.time() >= deadline:
-                    raise TimeoutError if patience == self._access.timeout else CutShort
+                    raise TimeoutError if limit == self._access.timeout else CutShort
                 if news.done():
                     self._waiting.discard(news)
                     news = loop.create_future()
@@ -140,7 +140,7 @@ class Connection:
         `flush` is not used: when its read loop ends, `flush` returns as if the server had answered.
         """
         for _ in range(2):
-            await self.ask(self.client.rtt(self.patience), subject, phase)  # type: ignore[arg-type] # any number is one
+            await self.ask(self.client.rtt(self.client_timeout), subject, phase)  # type: ignore[arg-type] # any number is one
             # `ask` may return the answer to the PING even if a refusal came a moment earlier.
             if refusal := self._refusal():
                 self._raise_explained(refusal, phase, subject)
@@ -151,14 +151,14 @@ class Connection:
             return None
         return Violation(str(error)) if _VIOLATION in str(error).lower() else ConnectionLost(str(error))
 
-    async def open(self, address: str, patience: float) -> None:
-        """Connect to `address`, one of the server's addresses, in at most `patience` seconds. Raises a BrokerError."""
+    async def open(self, address: str, limit: float) -> None:
+        """Connect to `address`, one of the server's addresses, in at most `limit` seconds. Raises a BrokerError."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(limit):
                 await self.client.connect(**self._options(address))
         except Exception as error:
             cause = self._cause(error)
-            if type(cause) is TimeoutError and patience < self._access.timeout:
+            if type(cause) is TimeoutError and limit < self._access.timeout:
                 cause = CutShort()
             self._raise_explained(cause, Phase.CONNECT)
             raise
@@ -307,7 +307,7 @@ class Connection:
         self._wake(self._lost())
 
     async def _on_lame_duck(self) -> None:
-        self.leaving = True
+        self.shutting_down = True
 
     def _wake(self, fault: Exception) -> None:
         """Wake every waiting request: each checks whether the fault is about it."""

@@ -130,7 +130,7 @@ RULES = (
         "the server requires TLS",
         "write tls:// in NATS_URL",
     ),
-    # A greeting that was cut off, or none: the two look the same here (`greeting.look_closer`).
+    # A greeting that was cut off, or none: the two look the same here (`greeting.reread`).
     Rule(
         Phase.CONNECT,
         (nats.errors.Error, ValueError),

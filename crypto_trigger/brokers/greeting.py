@@ -12,17 +12,17 @@ from crypto_trigger.errors import BrokerError, Fact, Unavailable
 _LONGEST_GREETING = 32768
 
 
-async def look_closer(error: BrokerError, where: str, address: str, port: int, patience: float) -> BrokerError:
+async def reread(error: BrokerError, where: str, address: str, port: int, limit: float) -> BrokerError:
     """Return what a failed handshake means: Unavailable if INFO was cut off, BadPeer if the line is not NATS.
 
     nats-py raises the same exceptions for both. Other errors are returned unchanged. `where` names the server,
-    `patience` limits the reading, in seconds.
+    `limit` limits the reading, in seconds.
     """
     if error.fact != Fact.GREETING_UNREAD:
         return error
     seen = b""
     with suppress(OSError, TimeoutError):
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(limit):
             reader, writer = await asyncio.open_connection(address, port)
             try:
                 while b"\n" not in seen and len(seen) < _LONGEST_GREETING and (more := await reader.read(4096)):

@@ -9,10 +9,10 @@ import threading
 from contextlib import suppress
 
 
-async def resolve(host: str, port: int, patience: float) -> list[str]:
+async def resolve(host: str, port: int, limit: float) -> list[str]:
     """Return the addresses of a host name without duplicates. For an IP address, return that address.
 
-    `patience` limits the lookup, in seconds. Raises TimeoutError, OSError as the resolver does, UnicodeError for an
+    `limit` limits the lookup, in seconds. Raises TimeoutError, OSError as the resolver does, UnicodeError for an
     invalid name, or RuntimeError if no thread can be started.
     """
     try:
@@ -21,7 +21,7 @@ async def resolve(host: str, port: int, patience: float) -> list[str]:
         pass
     else:
         return [host]
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(limit):
         return await _look_up(host, port)
 
 

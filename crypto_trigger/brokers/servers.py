@@ -47,21 +47,21 @@ class Servers:
             servers_left = len(servers) - position
             attempt.where = str(server)
             try:
-                addresses = await self._addresses(server, self._patience(attempt, servers_left), names)
+                addresses = await self._addresses(server, self._limit(attempt, servers_left), names)
             except BrokerError as error:
                 failures.append(error)
                 continue
             for number, address in enumerate(addresses):
-                patience = self._patience(attempt, servers_left + len(addresses) - number - 1)
+                limit = self._limit(attempt, servers_left + len(addresses) - number - 1)
                 connection = Connection(server, self.access, attempt, names)
                 try:
-                    await connection.open(address, patience)
+                    await connection.open(address, limit)
                 except BrokerError as error:
                     attempt.failure = error
                     await connection.close()
-                    from crypto_trigger.brokers.greeting import look_closer
+                    from crypto_trigger.brokers.greeting import reread
 
-                    failures.append(await look_closer(error, str(server), address, server.port, patience))
+                    failures.append(await reread(error, str(server), address, server.port, limit))
                     continue
                 except BaseException:
                     await connection.close()
@@ -75,7 +75,7 @@ class Servers:
                 return
         raise _verdict(failures)
 
-    def _patience(self, attempt: Attempt, steps: int) -> float:
+    def _limit(self, attempt: Attempt, steps: int) -> float:
         return min(self.access.timeout, attempt.share(steps))
 
     def _names(self, server: Address) -> Mapping[str, str]:
@@ -96,10 +96,10 @@ class Servers:
             "setup": command_line(settings, "setup"),
         }
 
-    async def _addresses(self, server: Address, patience: float, names: Callable[[], Mapping[str, str]]) -> list[str]:
+    async def _addresses(self, server: Address, limit: float, names: Callable[[], Mapping[str, str]]) -> list[str]:
         """Return the server's addresses. Raises a BrokerError, or ConfigError for an invalid host name."""
         try:
-            return await resolve(server.host, server.port, patience)
+            return await resolve(server.host, server.port, limit)
         except UnicodeError:
             raise ConfigError(f"NATS_URL: '{server}' has no valid host name") from None
         except TimeoutError:

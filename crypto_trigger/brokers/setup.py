@@ -166,7 +166,7 @@ class StreamSetup:
     async def _owner(self, stream: Stream) -> str:
         """Return the other stream that takes the subject, or an empty text if there is none or it is not known."""
         try:
-            taking = await stream.taking(self._settings.subject)
+            taking = await stream.names_for(self._settings.subject)
         except BrokerError:
             return ""
         return clean(", ".join(name for name in taking if name != self._settings.stream))

@@ -102,7 +102,7 @@ class Stream:
         self.name = settings.stream
         self._domain = settings.js_domain
         self._prefix = f"$JS.{self._domain}.API" if self._domain else "$JS.API"
-        self._js = connection.client.jetstream(prefix=self._prefix, timeout=connection.patience)
+        self._js = connection.client.jetstream(prefix=self._prefix, timeout=connection.client_timeout)
         version = connection.version
         if version and version < LEAST_VERSION:
             raise Unusable(
@@ -144,7 +144,7 @@ class Stream:
     async def _get(self, request: Callable[[], Coroutine[Any, Any, RawStreamMsg]]) -> RawStreamMsg | None:
         """Return the answer of the stream's leader to a request for a message, or None if there is no such message."""
         try:
-            return await self._patiently(request, self.api("STREAM.MSG.GET"))
+            return await self._with_retries(request, self.api("STREAM.MSG.GET"))
         except BrokerError as error:
             if error.fact == Fact.NO_MESSAGE:
                 return None
@@ -175,7 +175,7 @@ class Stream:
         `known` says that the stream is known to hold messages of this subject. Raises LostRace or a BrokerError.
         """
         request = self._js.publish(
-            trigger.subject, trigger.payload, timeout=self.connection.patience, stream=self.name, headers=headers
+            trigger.subject, trigger.payload, timeout=self.connection.client_timeout, stream=self.name, headers=headers
         )
         try:
             ack = await self.connection.ask(request, trigger.subject, Phase.PUBLISH)
@@ -243,16 +243,16 @@ class Stream:
 
         async def ask() -> dict[str, Any]:
             answer = await self.connection.client.request(
-                subject, json.dumps(body).encode(), timeout=self.connection.patience
+                subject, json.dumps(body).encode(), timeout=self.connection.client_timeout
             )
             content: dict[str, Any] = json.loads(answer.data)
             if error := content.get("error"):
                 raise APIError(error.get("code"), error.get("description"), error.get("err_code"))
             return content
 
-        return await self._patiently(ask, subject)
+        return await self._with_retries(ask, subject)
 
-    async def _patiently(self, request: Callable[[], Coroutine[Any, Any, T]], subject: str) -> T:
+    async def _with_retries(self, request: Callable[[], Coroutine[Any, Any, T]], subject: str) -> T:
         """Ask, and ask again while nobody responds. JetStream is off only if nobody responds to the last request."""
         for _ in range(_NO_RESPONDERS_RETRIES):
             try:
@@ -267,7 +267,7 @@ class Stream:
             if error.fact != Fact.NO_RESPONDERS:
                 raise
             server = self.connection.server
-            if self.connection.leaving:
+            if self.connection.shutting_down:
                 raise Unavailable(
                     f"{server}: the server is shutting down (lame duck mode)", fact=Fact.JETSTREAM_BUSY
                 ) from error
@@ -279,7 +279,7 @@ class Stream:
                 ) from error
             raise
 
-    async def taking(self, subject: str) -> list[str]:
+    async def names_for(self, subject: str) -> list[str]:
         """Return the names of the streams that take messages of `subject`. Raises a BrokerError."""
         answer = await self.request("STREAM.NAMES", {"subject": subject})
         return [name for name in answer.get("streams") or [] if isinstance(name, str)]
@@ -287,7 +287,7 @@ class Stream:
     async def _why_no_stream(self, subject: str, error: BrokerError) -> BrokerError:
         """Return Unusable if no stream takes the subject, or `error` if one does: its leader may be missing."""
         try:
-            if await self.taking(subject):
+            if await self.names_for(subject):
                 return error
         except BrokerError as failure:
             return failure if isinstance(failure, Unusable) else error

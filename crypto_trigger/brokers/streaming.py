@@ -187,7 +187,9 @@ class Registration:
         """Return the answer to a request, checked. Raises a BrokerError."""
 
         async def ask() -> M:
-            message = await self._connection.client.request(to, request.encode(), timeout=self._connection.patience)
+            message = await self._connection.client.request(
+                to, request.encode(), timeout=self._connection.client_timeout
+            )
             answer = kind.decode(message.data)
             check(answer)
             return answer

@@ -34,6 +34,8 @@ class Process:
         environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
         if command is PROGRAM and not pass_fds and forkable(environment):
             self.popen = Fork(argv, environment)
+            # The first one has waited for the fork server, which loads the libraries.
+            self._since = time.monotonic()
             return
         self.popen = subprocess.Popen(
             [*command, *argv],
