@@ -45,7 +45,7 @@ LIMITS = (("300ms", "1s"), ("500ms", "3s"), ("2s", "20s"))
 # More would measure how the machine shares its cores.
 BUSY = 2.0
 PER_CORE = 3
-# What is past this is not late but stuck, in seconds.
+# A run that takes longer than this is stuck, in seconds.
 STUCK = 90.0
 # How long a server is well, and then in trouble, on average. Some troubles are shorter than an election, so that what
 # was under way before them goes on after them; and now and then two servers are in trouble, and there is no quorum.
@@ -56,7 +56,7 @@ TROUBLES = ("kill", "freeze", "isolate")
 STRAGGLES = 0.2
 # How far the runs of a slot are apart at most, in seconds.
 SPREAD = 0.3
-# Long enough for any election; a slot without its 0 after this time of peace never gets one.
+# Long enough for any election: a slot without a status 0 after so many seconds without trouble never gets one.
 PEACE = 300.0
 PROGRESS = 60.0
 
@@ -157,7 +157,7 @@ class Lane:
 
 
 async def trouble(node: Node, first: int, chance: random.Random, tally: Tally, peace: asyncio.Event) -> None:
-    """Bring one trouble after the other on a server, until there is peace."""
+    """Cause one trouble after the other on a server, until the troubles end."""
     for number in count(first):
         if await _waited(peace, chance.expovariate(1 / WELL)):
             return
@@ -169,7 +169,7 @@ async def trouble(node: Node, first: int, chance: random.Random, tally: Tally, p
 
 
 async def progress(tally: Tally, peace: asyncio.Event) -> None:
-    """Say now and then how far it is."""
+    """Print the progress from time to time."""
     began = time.monotonic()
     while not await _waited(peace, PROGRESS):
         ended, seconds = tally.ended, time.monotonic() - began
@@ -177,11 +177,11 @@ async def progress(tally: Tally, peace: asyncio.Event) -> None:
 
 
 async def chaos(options: argparse.Namespace, cluster: Cluster, tally: Tally, home: str) -> bool:
-    """Run it all; tell whether every slot came to its 0."""
+    """Run everything; return whether every slot got a status 0."""
     chance = random.Random(options.seed)
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
-        # The table of what has been run is worth having.
+        # The table of the runs so far is still useful.
         loop.add_signal_handler(signum, tally.enough.set)
     urls = [node.url for node in cluster.nodes]
     streams = [f"chaos{n}" for n in range(1, options.streams + 1)]

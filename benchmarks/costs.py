@@ -69,7 +69,7 @@ _SHORT = (
 def main() -> None:
     """Run one mode, or all of them, each in a process of its own."""
     options = _options()
-    # As Ctrl-C does: the servers and processes started here go, too.
+    # As with Ctrl-C, the servers and processes started here end, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.all:
         sys.exit(everything(options.rounds))
@@ -135,7 +135,7 @@ def _title(name: str, *value: str) -> None:
 
 
 def _run_part(*arguments: str, output: int | None = None) -> tuple[int, str]:
-    """Run a mode to its end; where we are to end first, let it clean up."""
+    """Run a mode to its end. If this process must end first, let the mode clean up."""
     error = subprocess.STDOUT if output else None
     part = subprocess.Popen(_part(*arguments), stdout=output, stderr=error, text=True)
     try:

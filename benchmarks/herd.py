@@ -40,7 +40,7 @@ def herd(bench: Bench, options: argparse.Namespace) -> bool:
             admin.create(stream, f"{stream}.>")
             subjects = [f"{stream}.update"] if name == "same slot" else [f"{stream}.{i}" for i in range(number)]
             for subject in () if name == BARE else subjects:
-                # As every day: an older trigger is there.
+                # As on every day, there is an older trigger.
                 admin.load(subject, 1, OLDER)
             before = admin.count(stream)
             memory, total, costs = _release(bench, variant, stream, subjects, number)

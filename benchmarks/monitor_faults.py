@@ -1,4 +1,4 @@
-"""Publish with a monitor that fails in every way, and look for a run that it changed, held or gave away.
+"""Publish with a monitor that fails in every way, and look for a run that it changed, delayed or revealed.
 
     .venv/bin/python benchmarks/monitor_faults.py --runs 1000
 
@@ -44,7 +44,7 @@ STREAM = "crypto-stats"
 CONTROLS = 8
 # More would measure how the machine shares its cores: a run must start within the second that it has to spare.
 PER_CORE = 2
-# What is past this is not late but stuck, in seconds.
+# A run that takes longer than this is stuck, in seconds.
 STUCK = 60.0
 # A lookup that fails, and one that hangs, without a name server.
 LOOKUPS = f"""
@@ -106,7 +106,7 @@ def faults(servers: ExitStack, folder: Path) -> list[Fault]:
 
 
 class _Any:
-    """A service that takes everything."""
+    """A service that accepts everything."""
 
     success, failure = "/", None
 
@@ -185,7 +185,7 @@ async def all_of_them(runs: int, chosen: list[Fault], server: str, home: Path) -
 
 
 def judge(runs: list[Ended], subjects: Counter[str], beyond: float) -> list[str]:
-    """Return a line for each run that its monitor changed, held or gave away."""
+    """Return a line for each run that its monitor changed or delayed, or whose URL was shown."""
     start = max(e.seconds - (0 if e.subject else DEADLINE) for e in runs if e.fault is NO_MONITOR)
     problems = []
     for ended in runs:
@@ -214,7 +214,7 @@ def _closed_port() -> int:
 
 
 def main() -> int:
-    """Run it and print the table; 1 on a run that its monitor changed, held or gave away."""
+    """Run it and print the table; 1 on a run that its monitor changed or delayed, or whose URL was shown."""
     parser = argparse.ArgumentParser(
         description="Look for a run that a fault of its monitor changed, held or gave away."
     )

@@ -218,7 +218,7 @@ def main() -> None:
         raise SystemExit("needs Python 3.12 or later")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    # In the background of a shell it comes in ignored, and the tests of signals would inherit that.
+    # A background job of a shell starts with SIGINT ignored, which the tests of signals would inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     seed = random.randrange(10**6) if options.seed is None else options.seed
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""A clean place for every test, and the program run through its own gate."""
+"""A clean environment for every test, a server, and the program run in the process of the test."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ SHOWN = [
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=lambda shown: shown.name)
-def test_a_user_and_password_open_the_door_or_end_at_once(shown, place, tmp_path):
+def test_a_user_and_password_are_accepted_or_refused_at_once(shown, place, tmp_path):
     (tmp_path / "secret").write_text(shown.file)
     settings = {name: value.replace("FILE", str(tmp_path / "secret")) for name, value in shown.settings.items()}
     with serving(tmp_path, users(user("us er", PASSWORD))) as server:
@@ -94,7 +94,7 @@ def judge(ended, status, *secrets):
     assert ended.err == "" if status == 0 else is_one_clean_line(ended.err)
     if status == 77:
         assert re.search(r"the server refuses .*(\(from |a client without credentials; set NATS_USER)", ended.err)
-        # Had it been tried again, it would have gone on for 4 s.
+        # With a second attempt it would have taken 4 s.
         assert ended.seconds < 4
     for secret in secrets:
         assert secret not in ended.out + ended.err
@@ -112,7 +112,7 @@ TOKENS = [
 
 
 @pytest.mark.parametrize("shown", TOKENS, ids=lambda shown: shown.name)
-def test_a_token_opens_the_door_or_ends_at_once(shown, place, tmp_path):
+def test_a_token_is_accepted_or_refused_at_once(shown, place, tmp_path):
     (tmp_path / "secret").write_text(shown.file)
     settings = {name: value.replace("FILE", str(tmp_path / "secret")) for name, value in shown.settings.items()}
     with serving(tmp_path, f"authorization {{ token: {json.dumps(TOKEN)} }}") as server:
@@ -124,7 +124,7 @@ def test_a_token_opens_the_door_or_ends_at_once(shown, place, tmp_path):
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_an_nkey_opens_the_door_if_the_server_knows_it(known, place, tmp_path):
+def test_an_nkey_is_accepted_if_the_server_knows_it(known, place, tmp_path):
     key = Key(nkeys.PREFIX_BYTE_USER)
     entry = f"{{nkey: {(key if known else Key(nkeys.PREFIX_BYTE_USER)).public}}}"
     path = tmp_path / "user.nk"
@@ -166,7 +166,7 @@ CREDS = {
 
 
 @pytest.mark.parametrize(("status", "content"), CREDS.values(), ids=CREDS)
-def test_credentials_files_open_the_door_or_are_named(status, content, place, realm, realm_server, tmp_path):
+def test_credentials_files_are_accepted_or_named(status, content, place, realm, realm_server, tmp_path):
     admin = tmp_path / "admin.creds"
     admin.write_text(realm.creds())
     connect = {"user_credentials": str(admin), "allow_reconnect": False}

@@ -63,7 +63,7 @@ def test_a_publisher_that_may_ask_for_the_server_s_time_makes_no_difference(plac
 
 @WRONG
 def test_a_publisher_that_goes_by_its_own_clock_is_named_if_that_is_ahead(place, slots, offset):
-    """It may not ask for the server's time. Behind, it looks like a late trigger of an earlier slot."""
+    """It may not ask for the server's time. With a clock behind, its trigger looks late, and of an earlier slot."""
     with restricted_to(place.subject, f"$JS.API.STREAM.MSG.GET.{place.stream}") as (url, user):
         add_stream(url, place.stream, [place.subject])
         wrong = {"NATS_URL": user, "NATS_CLIENT_ID": "fast", **clock(offset)}

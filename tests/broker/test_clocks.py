@@ -140,7 +140,7 @@ def test_a_scheduled_time_of_the_past_stands_for_its_slot_whatever_the_clock(off
 
 
 def job(minutes):
-    """A Kubernetes Job of a CronJob's, whose scheduled minute is so far from now."""
+    """The name of a CronJob's Job, whose scheduled minute is so far from now."""
     return {"CRYPTO_TRIGGER_K8S_JOB": f"crypto-trigger-{int(datetime.now(UTC).timestamp() // 60) + minutes}"}
 
 

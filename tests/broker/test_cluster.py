@@ -92,7 +92,7 @@ def look(cluster, stream):
 
 
 def slots_held(messages, *runs):
-    """The slots that have a message, in order: each one, and none in contradiction to a run."""
+    """The slots that have a message, in order. Each has one message, and none contradicts a run."""
     assert [told for run in runs if (told := lie(run, messages))] == []
     assert set(per_slot(messages).values()) <= {1}
     return list(per_slot(messages))
@@ -100,7 +100,7 @@ def slots_held(messages, *runs):
 
 @pytest.fixture(scope="module")
 def killed(cluster):
-    """Kill one leader of several streams, publishes to which are over, in flight and to come: one election for all."""
+    """Kill the leader of several streams before, while and after a publish to each: one election for all."""
     victim, *others = cluster.nodes
     streams = {name: set_up(cluster, victim) for name in ("acknowledged", *IN_FLIGHT, "burst")}
     runs = {name: [] for name in streams}
@@ -174,7 +174,7 @@ def test_a_trigger_that_thaws_with_its_old_leader_is_not_stored_beside_the_one_s
         publisher = publish(stream, FIRST, urls(link, *others))
         assert trapped.wait(10)
         frozen.freeze()
-        # On it goes, into the socket of a process that does not read.
+        # The trigger goes on, into the socket of a process that does not read.
         link.speak()
         run = publisher.end()
         messages = look(cluster, stream)
@@ -184,7 +184,7 @@ def test_a_trigger_that_thaws_with_its_old_leader_is_not_stored_beside_the_one_s
 
 def test_in_a_partition_the_small_side_promises_nothing_and_the_large_side_stores_the_trigger(cluster, publish):
     alone, *others = cluster.nodes
-    # Of one stream the leader is cut off, of the other a follower.
+    # The leader of one stream is cut off, and a follower of the other.
     streams = {75: set_up(cluster, alone), 69: set_up(cluster, others[0])}
     alone.isolate()
     small = {status: publish(stream, FIRST, alone.url, HASTY) for status, stream in streams.items()}
@@ -200,7 +200,7 @@ def test_in_a_partition_the_small_side_promises_nothing_and_the_large_side_store
 
 def test_without_a_quorum_nothing_is_promised_and_with_it_again_the_slot_gets_one_trigger(cluster, publish):
     left, *others = cluster.nodes
-    # Of one stream the leader is left, of the other a follower.
+    # The leader of one stream is left, and a follower of the other.
     streams = {75: set_up(cluster, left), 69: set_up(cluster, others[0])}
     for node in others:
         node.kill()

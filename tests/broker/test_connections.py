@@ -1,4 +1,4 @@
-"""The way to a server: several in one list, names with several addresses, resolvers that take their time."""
+"""The way to a server: several in one list, names with several addresses, slow resolvers."""
 
 import json
 import socket
@@ -105,8 +105,8 @@ class Mixed(NamedTuple):
 
 
 MIXED = [
-    Mixed("one passes, one is for good", (refusing, refused), 69, "several"),
-    Mixed("for good, in two ways", (refusing, badly_certified), 77, "one"),
+    Mixed("one passes, one is final", (refusing, refused), 69, "several"),
+    Mixed("final, in two ways", (refusing, badly_certified), 77, "one"),
     Mixed("the same in the other order", (badly_certified, refusing), 76, "one"),
 ]
 

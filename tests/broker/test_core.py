@@ -1,4 +1,4 @@
-"""Delivery `core`: what a subscriber receives, what the status claims, and how the server's word is waited for."""
+"""Delivery `core`: what a subscriber receives, what the status claims, and how the server confirms a message."""
 
 import json
 

@@ -46,11 +46,11 @@ def trial(run, place, stranger, monkeypatch):
 def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset, flags, part):
     sweep = each_byte(lambda after: Cut(way, after, reset=reset), lambda cut: trial(cut, *flags), way, part)
     assert sweep.length > SHORTEST
-    # Not sent; sent, and no sign of the server's; processed.
+    # Not sent; sent and not confirmed; confirmed.
     assert set(sweep.statuses) == {77, 75, 0}
 
 
-def test_a_program_that_claims_without_a_sign_of_the_server_s_is_found_out(trial, monkeypatch):
+def test_a_program_that_claims_without_a_confirmation_is_found_out(trial, monkeypatch):
     async def lying(*_):
         pass
 

@@ -84,7 +84,7 @@ def test_a_server_killed_without_its_answer_seen_leaves_a_doubt_that_the_next_ru
             process = Process("publish", "--json", NATS_URL=hold.url, **{**SHORT, **BACKOFF})
             hold.wait_for(b'{"trigger":"update"}')
             server.stop(signal.SIGKILL)
-            # It may have answered already; nobody is to see it.
+            # The server may have answered already. The answer must not arrive.
             hold.lose()
             ended = process.end()
         assert ended.status == 75

@@ -1,4 +1,4 @@
-"""What a tired operator reads: every failed publish names the slot, the server, whether it is stored, what to do."""
+"""The line of a failed publish: the slot, the server, whether the trigger is stored, and what to do."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Whatever a server says, at whatever moment: the run ends in time, prints nothing a terminal obeys, claims nothing."""
+"""Whatever a server says, at whatever moment: the run ends in time, prints no control characters, claims nothing."""
 
 import time
 
@@ -90,7 +90,7 @@ def publish_at(run, moment, saying, *, stay):
 @example(moment=acknowledge, saying=b"-ERR '" + b"x" * 1_000_000 + b"'\r\n", stay=True)
 @example(moment=reply_to_trigger, saying=b'{"error":{"code":400,"description":"\\u001b[2J\\u0007"}}', stay=True)
 @given(moment=st.sampled_from(BEFORE_SENDING + AFTER_SENDING), saying=SAYINGS, stay=st.booleans())
-def test_no_server_makes_a_run_hang_or_claim_or_print_what_a_terminal_obeys(run, moment, saying, stay):
+def test_no_server_makes_a_run_hang_or_claim_or_print_control_characters(run, moment, saying, stay):
     result, seconds = publish_at(run, moment, saying, stay=stay)
     # Nothing was sent: no doubt is left. It was sent, and nothing that was said is an acknowledgement.
     allowed = (69, 76, 77, 78) if moment in BEFORE_SENDING else (65, 69, 75, 76, 77, 78)

@@ -128,7 +128,7 @@ def test_no_settings_crash_a_run_or_let_a_secret_out(run, command, environment, 
 
 
 PASSWORD = st.builds(lambda before, after: quote(before + CORE + after, safe=""), *[st.text(max_size=8)] * 2)
-# Each way to break an address, none of them a way to make the password a host.
+# Ways to break an address. None of them makes the password a host name.
 BREAKS = [
     "{scheme}{user}:{password}@{host}",
     "{scheme}{user}:{password}",

@@ -20,7 +20,7 @@ SLOT = "2026-11-23T12:00:00Z"
 
 @pytest.fixture
 def ready(run, place):
-    """The test's own place, its stream set up."""
+    """The test's own place, with its stream set up."""
     assert run("setup").status == 0
     return place
 

@@ -31,7 +31,7 @@ def _json(monkeypatch):
 
 @pytest.fixture
 def ready(run, place):
-    """The test's own place, its stream set up."""
+    """The test's own place, with its stream set up."""
     assert run("setup").status == 0
     return place
 

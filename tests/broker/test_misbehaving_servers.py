@@ -109,7 +109,7 @@ def reads(payload):
 
 
 def lame_duck(talk):
-    """Take leave: the server says so, and JetStream is gone."""
+    """Enter lame duck mode: the server says so, and JetStream no longer answers."""
     talk.welcome()
     talk.say(info(ldm=True))
     for _ in range(3):

@@ -118,7 +118,7 @@ def test_in_a_list_a_newer_server_takes_the_place_of_an_old_one(place):
 
     with Scripted(script) as old:
         ended = execute("publish", NATS_URL=f"{old.url},{place.url}", **SURE)
-    # Or the list is refused for the old server's sake; nothing is stored then.
+    # Or the list is refused because of the old server, and nothing is stored.
     assert ended.status in {0, 78}
     assert len(stored(place.url, place.stream)) == (1 if ended.status == 0 else 0)
 

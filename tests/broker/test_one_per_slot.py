@@ -266,7 +266,7 @@ def day(moment):
 
 def test_a_run_a_little_early_belongs_to_the_slot_it_is_early_for(run, place, monkeypatch):
     add_stream(place.url, place.stream, [place.subject])
-    # All but a moment of the slot is early: whenever this runs, it stands for the slot to come.
+    # EARLY is nearly as long as the slot: whenever this runs, it stands for the next slot.
     monkeypatch.setenv("CRYPTO_TRIGGER_EARLY", "23h59m59.999s")
     before = datetime.now(UTC)
     slot = at(run("publish", "--json", *DAILY))
@@ -308,7 +308,7 @@ def test_the_minute_in_a_kubernetes_job_s_name_is_the_slot_of_all_its_pods(run, 
     ["crypto-trigger-manual", "crypto-trigger-1", "crypto-trigger-999999999", f"x-{int(NOW.timestamp())}", "27"],
     ids=["no-number", "long-ago", "far-ahead", "seconds", "number-alone"],
 )
-def test_a_job_name_without_a_plausible_minute_gives_way_to_the_clock_with_a_warning(job, run, place, monkeypatch):
+def test_without_a_plausible_minute_in_the_job_name_the_clock_decides_with_a_warning(job, run, place, monkeypatch):
     add_stream(place.url, place.stream, [place.subject])
     monkeypatch.setenv("CRYPTO_TRIGGER_K8S_JOB", job)
     before = today()

@@ -1,4 +1,4 @@
-"""Limits on the size of messages, and refused subjects: what is for good is not tried again."""
+"""Limits on the size of messages, and refused subjects: a final refusal is not tried again."""
 
 import json
 import time

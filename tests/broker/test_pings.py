@@ -47,7 +47,7 @@ BEYOND, START = 1.0, 8.0
 
 @pytest.fixture
 def ready(run, place):
-    """The test's own place, its stream set up."""
+    """The test's own place, with its stream set up."""
     assert run("setup").status == 0
     return place
 
@@ -139,7 +139,7 @@ def test_the_body_is_the_report(options, run, monitor):
     [(("--every", "banana"), 78), (("--no-such-option",), 2), (("--subject", "no-stream"), 78)],
     ids=["setting", "usage", "no-stream"],
 )
-def test_a_run_that_fails_before_it_connects_or_for_good_tells_too(argv, status, ready, run, monitor):
+def test_a_run_that_fails_before_it_connects_or_at_once_tells_too(argv, status, ready, run, monitor):
     assert run("publish", *argv).status == status
     assert stored(ready.url, ready.stream) == []
     assert [asked.path for asked in monitor.asked] == [f"/{TOKEN}/{status}"]
@@ -648,7 +648,7 @@ def test_a_url_for_failures_alone_is_refused(argv, run, monkeypatch):
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_url_is_in_any_output(form, run, monitor, monkeypatch, ready):
-    """Not even where the run is made to say it: the path of the URL is the name of the stream's subject here."""
+    """Not even where the run prints the same text: here the path of the URL is also the name of the subject."""
     monkeypatch.setenv("CRYPTO_TRIGGER_LOG_FORMAT", form)
     monkeypatch.setenv(URL, f"{monitor.url}/topsecret-path")
     monkeypatch.setenv(FAIL_URL, f"{monitor.url}/down?topsecret=1")

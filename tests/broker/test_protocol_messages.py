@@ -24,7 +24,9 @@ def ways_on(server, stranger):
     [(Way.TO_SERVER, 5), (Way.TO_CLIENT, 4)],
     ids=["to the server", "to the client"],
 )
-def test_a_message_that_goes_astray_never_makes_the_status_lie(run, ways_on, place, way, fewest, what, then):
+def test_a_message_that_is_lost_doubled_or_late_never_makes_the_status_lie(
+    run, ways_on, place, way, fewest, what, then
+):
     proxy, thens = ways_on
     with slots_of(proxy, place) as slots:
         for index in count():

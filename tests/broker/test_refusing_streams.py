@@ -65,7 +65,7 @@ def test_a_stream_that_cannot_take_the_trigger_gets_the_status_it_deserves(fault
         subjects = [subject.format(place.stream) for subject in config.pop("subjects", [place.subject])]
         add_stream(place.url, place.stream, subjects, **config)
         for payload in fault.before:
-            # An hour ago by its own account, so that it is nobody's trigger of this slot.
+            # It names a time an hour ago, so it is not the trigger of this slot.
             put(place.url, place.subject, payload, {"ce-time": "2026-01-01T00:00:00Z"})
         if sealed:
             seal(place)
@@ -97,7 +97,7 @@ def test_a_mirror_takes_no_trigger(place):
     assert (ended.status, "another stream takes" in ended.err) == (65, True)
 
 
-def test_a_subject_of_another_stream_is_refused_for_good(place):
+def test_a_subject_of_another_stream_is_refused_at_once(place):
     add_stream(place.url, place.stream, [f"{place.stream}.mine"])
     add_stream(place.url, f"{place.stream}o", [place.subject])
     ended, _ = publish(**SURE)
@@ -142,7 +142,7 @@ def test_an_account_whose_storage_is_full_refuses_the_trigger(place, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [10, 100], ids=["the payload alone", "payload and headers together"])
-def test_a_trigger_larger_than_the_server_takes_is_refused_for_good(limit, place, tmp_path):
+def test_a_trigger_larger_than_the_server_takes_is_refused_at_once(limit, place, tmp_path):
     with configured("max_payload: 10000", tmp_path) as server:
         add_stream(server.url, place.stream, [place.subject])
         server.stop()

@@ -19,7 +19,7 @@ PREVIOUS = '{"outcome": "published"}\n' * 100
 
 @pytest.fixture
 def ready(run, place):
-    """The test's own place, its stream set up."""
+    """The test's own place, with its stream set up."""
     assert run("setup").status == 0
     return place
 

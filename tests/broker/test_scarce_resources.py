@@ -65,7 +65,7 @@ threading.Thread.start = start
 
 @pytest.mark.parametrize("delivery", ["jetstream", "core"])
 def test_no_thread_for_the_name_lookup_ends_in_one_line(delivery, streamed, tmp_path):
-    """Looked up all the same, or said in one line."""
+    """The name is looked up all the same, or one line says why not."""
     url = streamed.url.replace("127.0.0.1", "localhost")
     ended = execute("publish", "--delivery", delivery, NATS_URL=url, **beginning_with(tmp_path, NO_THREADS), **SURE)
     if delivery == "jetstream":
@@ -85,7 +85,7 @@ def test_no_thread_is_needed_for_an_address(streamed, tmp_path):
 
 
 def test_the_limit_on_descriptors_is_what_the_tests_say():
-    """`ulimit` in a shell holds for the program: or the tests above would prove nothing."""
+    """`ulimit` in a shell limits the program. Otherwise the tests above would prove nothing."""
     code = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     command = (shutil.which("sh"), "-c", 'ulimit -n 6; exec "$@"', "sh", sys.executable, "-c", code)
     assert Process(command=command).end().out == "6\n"

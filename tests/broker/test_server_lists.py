@@ -1,4 +1,4 @@
-"""Lists of servers: a black hole keeps nobody from the good one, and a failure names what each of them did."""
+"""Lists of servers: one that never answers does not keep a run from the good one; a failure names what each did."""
 
 import json
 
@@ -11,7 +11,7 @@ from support.streams import add_stream, stored
 from crypto_trigger.server import Server
 
 DEADLINE = 4.0
-# A timeout as long as this is no promise to one server to wait for it alone.
+# A timeout as long as this must not be spent on one server.
 PATIENT = {"CRYPTO_TRIGGER_TIMEOUT": "30s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": f"{DEADLINE:g}s"}
 SHORT = {
     "CRYPTO_TRIGGER_TIMEOUT": "500ms",
@@ -42,7 +42,7 @@ def welcomes_only(talk):
 
 @pytest.fixture(params=["drops packets", "says nothing", "greets only", "shakes hands only"])
 def black_hole(request):
-    """The URL of a server that never comes to the point."""
+    """The URL of a server that accepts a connection and then stops at some point."""
     if request.param == "drops packets":
         with full_backlog() as url:
             yield url

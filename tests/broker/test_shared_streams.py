@@ -117,7 +117,7 @@ def test_no_update_removes_a_message_or_changes_what_is_the_owners(config, ours,
         assert not after.get("no_ack")
         assert run("setup").status == 0
     else:
-        # Nothing but a max_age too short for the window stands in the way of these.
+        # Only a max_age that is too short for the window prevents these.
         assert (result.status, after) == (78, before)
         assert 0 < before["max_age"] < 30 * MINUTE
         assert f"nats stream edit {place.stream} --max-age=30m" in result.err

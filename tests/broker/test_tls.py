@@ -174,7 +174,7 @@ def test_a_handshake_that_fails_ends_at_once_and_says_why(case, place, papers, t
     assert ended.status == case.status
     assert is_one_clean_line(ended.err)
     assert case.says in ended.err.lower()
-    # At once: had it been tried again, it would have gone on for 4 s.
+    # At once: with a second attempt it would have taken 4 s.
     assert ended.seconds < 4
 
 

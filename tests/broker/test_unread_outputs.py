@@ -94,7 +94,7 @@ def end(process, seconds):
 
 @pytest.fixture
 def ready(run, place):
-    """The test's own place, its stream set up."""
+    """The test's own place, with its stream set up."""
     assert run("setup").status == 0
     return place
 
@@ -229,7 +229,7 @@ def test_a_pipe_that_another_process_made_non_blocking_gets_the_whole_answer(rea
 
 
 def test_what_verbose_tells_does_not_hold_a_run_whose_stderr_nobody_reads(ready):
-    """The words are dropped, and the trigger is delivered at the usual time."""
+    """The text is dropped, and the trigger is delivered at the usual time."""
     with full_pipe() as (_, writing), running("publish", *SLOT, "-v", stderr=writing, give_up_after="60s") as process:
         status, out, _ = end(process, START + BEYOND)
     assert len(stored(ready.url, ready.stream)) == 1

@@ -74,7 +74,7 @@ def test_demo_stay_shows_what_publish_sends_and_leaves_nothing_when_it_is_stoppe
     monkeypatch.setenv("TMPDIR", str(scratch))
     stay = Development(free_port(), command=(installed.program,))
     try:
-        # The very line that it tells to type in another terminal.
+        # The line that it tells to type in another terminal.
         line = stay.until("In another terminal: ").partition("In another terminal: ")[2]
         result = cron(line.replace("crypto-trigger", installed.program))
         assert result.out.startswith("published crypto.update for ")

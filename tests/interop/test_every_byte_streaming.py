@@ -62,7 +62,7 @@ def trial(request, run, stranger, monkeypatch):
 def test_a_connection_cut_after_any_byte_never_makes_the_status_lie(trial, way, reset, part):
     sweep = each_byte(lambda after: Cut(way, after, reset=reset), trial, way, part)
     assert sweep.length > SHORTEST
-    # Not sent; sent and unacknowledged; acknowledged, and cut while taking leave.
+    # Not sent; sent and unacknowledged; acknowledged, and cut while the registration was closed.
     assert set(sweep.statuses) == {77, 75, 0}
     assert sweep.statuses.count(0) > 1
 

@@ -180,7 +180,7 @@ def test_an_offline_jetstream_consumer_gets_it_when_it_comes_back(run, place, sc
 
 
 def test_two_api_servers_receive_the_same_trigger_with_one_variable_changed(run, place, monkeypatch):
-    """The done criterion: one NATS server, NATS Streaming on it, and JetStream in it."""
+    """One NATS server, with JetStream in it and NATS Streaming on it."""
     run("setup")
     with StreamingServer(nats_url=place.url) as stan:
         old = (stan.url, stan.cluster, "api-server", place.subject, "api", 1)

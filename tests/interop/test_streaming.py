@@ -62,7 +62,7 @@ def test_another_cluster_does_not_answer(run, at, monkeypatch):
     assert json.loads(result.out)["attempts"] > 1
 
 
-def test_a_channel_in_another_case_is_refused_for_good(run, at):
+def test_a_channel_in_another_case_is_refused_at_once(run, at):
     stan, channel = at
     run("publish")
     result = run("publish", "--subject", channel.upper(), "--json")

@@ -1,4 +1,4 @@
-"""Delivery `streaming` where the server is a guest on a nats-server with TLS, accounts, JetStream and permissions."""
+"""Delivery `streaming` with the server on a nats-server that has TLS, accounts, JetStream and permissions."""
 
 import json
 

@@ -26,7 +26,7 @@ from support.streaming import peer
 )
 @pytest.mark.usefixtures("short")
 def test_what_each_error_of_the_acknowledgement_means(run, double, monkeypatch, answer, status):
-    # The end should come during a wait: an attempt that it cuts short is in doubt.
+    # The deadline should come in a wait: an attempt that it cuts short may have been stored.
     times = {"TIMEOUT": "1s", "BACKOFF_BASE": "1s", "BACKOFF_MAX": "1s", "GIVE_UP_AFTER": "3s"}
     for name, value in times.items():
         monkeypatch.setenv(f"CRYPTO_TRIGGER_{name}", value)
@@ -53,7 +53,7 @@ def test_what_passes_is_tried_again(run, double, channel, answer):
     ("lost", "least", "most"), [("connect-response", 1, 1), ("message", 1, 1), ("ack", 2, 2), ("close-response", 1, 1)]
 )
 @pytest.mark.parametrize("exact", ["false", "true"])
-def test_what_is_lost_is_made_good(run, double, channel, monkeypatch, lost, least, most, exact):
+def test_what_is_lost_is_sent_again(run, double, channel, monkeypatch, lost, least, most, exact):
     monkeypatch.setenv("CRYPTO_TRIGGER_TIMEOUT", "1s")
     monkeypatch.setenv("CRYPTO_TRIGGER_CLIENT_ID_EXACT", exact)
     double.loses.append(lost)
@@ -66,14 +66,14 @@ def test_what_is_lost_is_made_good(run, double, channel, monkeypatch, lost, leas
     ("lost", "status", "stored"), [("connect-response", 69, 0), ("message", 75, 0), ("ack", 75, 1)]
 )
 @pytest.mark.usefixtures("short")
-def test_what_stays_lost_is_told_as_it_is(run, double, channel, lost, status, stored):
+def test_what_stays_lost_is_reported_as_it_is(run, double, channel, lost, status, stored):
     double.loses += [lost] * 1000
     result = run("publish")
     assert (double.count(channel) > 0) == bool(stored)
     assert result.status == status
 
 
-def test_a_leave_that_is_not_taken_is_a_warning(run, double, channel):
+def test_a_registration_that_is_not_closed_is_a_warning(run, double, channel):
     double.loses.append("close-response")
     result = run("publish", "--json")
     report = json.loads(result.out)
@@ -85,7 +85,7 @@ def test_a_leave_that_is_not_taken_is_a_warning(run, double, channel):
     assert result.err == f"crypto-trigger: warning: {report['warnings'][0]}\n"
 
 
-def test_a_leave_cut_short_by_the_deadline_changes_nothing(run, double, channel):
+def test_a_close_request_cut_short_by_the_deadline_changes_nothing(run, double, channel):
     double.loses.append("close-response")
     result = run("publish", "--give-up-after", "2s", "--json")
     assert double.count(channel) == 1
@@ -93,7 +93,7 @@ def test_a_leave_cut_short_by_the_deadline_changes_nothing(run, double, channel)
     assert json.loads(result.out)["elapsed_ms"] < 3000
 
 
-def test_a_refusal_is_told_though_the_deadline_cuts_the_leave_short(run, double):
+def test_a_refusal_is_told_though_the_deadline_cuts_the_close_request_short(run, double):
     double.answers.append("too many channels")
     double.loses.append("close-response")
     assert run("publish", "--give-up-after", "2s").status == 65
@@ -122,7 +122,7 @@ def test_the_server_s_heartbeats_are_answered(double, channel):
     assert process.end().status == 0
 
 
-def test_an_interrupted_publisher_gives_its_registration_up(double, channel):
+def test_an_interrupted_publisher_closes_its_registration(double, channel):
     double.loses += ["ack"]
     process = Process("publish")
     until(lambda: double.count(channel))

@@ -69,7 +69,7 @@ def test_a_server_that_is_killed_and_comes_back_stores_the_trigger(run, real, ch
 @pytest.mark.parametrize("before", MOMENTS.values(), ids=MOMENTS)
 @pytest.mark.parametrize(("step", "status"), list(zip(STEPS.values(), (69, 75, 0), strict=True)), ids=STEPS)
 @pytest.mark.usefixtures("short")
-def test_a_frozen_server_makes_nobody_lie(run, real, channel, monkeypatch, step, status, before):
+def test_a_frozen_server_never_makes_the_status_lie(run, real, channel, monkeypatch, step, status, before):
     fault = At(step, real.freeze, before=before)
     with Proxy(real.url) as proxy, proxy.route(fault, then=Fault()) as route:
         monkeypatch.setenv("NATS_URL", route.url)
@@ -85,7 +85,7 @@ def test_a_frozen_server_makes_nobody_lie(run, real, channel, monkeypatch, step,
 
 
 @pytest.mark.usefixtures("short")
-def test_a_server_that_dies_with_the_message_in_hand_leaves_it_unknown(run, channel, server, monkeypatch):
+def test_a_server_that_dies_before_it_acknowledges_leaves_the_outcome_unknown(run, channel, server, monkeypatch):
     with StreamingServer("FILE", nats_url=server.url) as stan:
         fault = At(STEPS["publishing"], stan.kill, before=False)
         with Proxy(stan.url) as proxy, proxy.route(fault, then=Fault()) as route:

@@ -1,1 +1,1 @@
-"""What the tests share: a look into streams, programs that may be missing, proxies and certificates."""
+"""What the tests share: servers, relays, processes, streams, certificates."""

@@ -35,7 +35,7 @@ class Node(Server):
         self._alone = False
 
     def __exit__(self, *_):
-        # What it holds goes with it: nothing is worth a farewell to the others.
+        # Its data is removed, so there is no need for an orderly shutdown.
         self.kill()
         super().__exit__(None, None, None)
 
@@ -44,7 +44,7 @@ class Node(Server):
         return self.process is not None and not self._frozen and not self._alone
 
     def kill(self):
-        """SIGKILL."""
+        """Kill the process (SIGKILL)."""
         if self.process:
             self.process.kill()
         self.stop()
@@ -56,7 +56,7 @@ class Node(Server):
         self._frozen = True
 
     def thaw(self):
-        """SIGCONT."""
+        """Let the process go on (SIGCONT)."""
         if self.process:
             self.process.send_signal(signal.SIGCONT)
         self._frozen = False
@@ -68,7 +68,7 @@ class Node(Server):
             link.hush()
 
     def rejoin(self):
-        """Let it speak with the other servers again."""
+        """Connect it with the other servers again."""
         self._alone = False
         for link in self._links:
             link.speak()
@@ -110,7 +110,7 @@ class Cluster:
                 for b in self._names
                 if a != b
             }
-            # Servers tell each other where the third one is, and would meet behind our links: send them nowhere.
+            # Servers tell each other where the third one is, and would connect without our links: advertise a useless port.
             nowhere = stack.enter_context(socket.socket())
             nowhere.bind(("127.0.0.1", 0))
             for name in self._names:

@@ -1,4 +1,4 @@
-"""A publish that is bound to fail: what holds whatever the fault is, and servers to fail at."""
+"""A publish that must fail: what is true whatever the fault is, and servers for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.patience import PATIENCE
 from support.processes import execute, is_one_clean_line
 from support.streams import stored
 
-# What a test waits for nothing costs: short where silence is the fault, long where an answer is sure to come.
+# Time limits: short where the server does not answer, long where an answer is sure to come.
 SHORT = {"CRYPTO_TRIGGER_TIMEOUT": "300ms", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "1s"}
 SURE = {"CRYPTO_TRIGGER_TIMEOUT": "5s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "10s"}
 BACKOFF = {"CRYPTO_TRIGGER_BACKOFF_BASE": "100ms", "CRYPTO_TRIGGER_BACKOFF_MAX": "200ms"}

@@ -1,4 +1,4 @@
-"""The installed program as a process: started, signalled, and gone without a trace."""
+"""The program as a process: started, signalled, and ended with nothing left behind."""
 
 from __future__ import annotations
 

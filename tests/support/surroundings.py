@@ -12,7 +12,7 @@ _IGNORED_BY_STARTERS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIG
 
 
 def catch_ignored_signals():
-    """Catch, and do nothing about, the signals that came in ignored.
+    """Catch the signals that were ignored when this process started, and do nothing about them.
 
     A child process inherits an ignored signal, but not a caught one, so that it begins as a program in the foreground.
     """

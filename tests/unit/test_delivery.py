@@ -139,7 +139,7 @@ def test_what_may_pass_is_tried_again_with_the_very_same_trigger(error):
 
 
 @pytest.mark.parametrize("kind", [Rejected, BadPeer, Denied, Unusable])
-def test_what_is_for_good_is_not_tried_again(kind):
+def test_a_final_error_is_not_tried_again(kind):
     told = Told(kind("nats://h:4222: no", "mend it"), ACK)
     assert len(told.script.seen) == 1
     assert (type(told.error), told.error.message, told.error.hint) == (kind, "nats://h:4222: no", "mend it")
