@@ -30,8 +30,8 @@ def main() -> None:
         sys.excepthook(*sys.exc_info())
         status = _UNKNOWN
     signals.ignore()
-    # All files are closed and all output is written. The interpreter's own clean-up would take a fiftieth of the run, and
-    # would wait for threads.
+    # All files are closed and all output is written. The interpreter's own clean-up would take a fiftieth of the run,
+    # and would wait for threads.
     os._exit(status)
 
 

@@ -2,60 +2,23 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
 
 import pytest
-from support.clocks import durations, roomy
+from support.clocks import durations
 from support.consumers import add_consumer, fetch
-from support.planted import planting, trigger
+from support.planted import trigger
 from support.plugin_answers import see
-from support.streams import stored
 
 LATENESS = timedelta(seconds=3.1)
 
 
-@pytest.fixture(scope="module")
-def planter():
-    with planting() as server:
-        yield server
-
-
-class Field:
-    """A stream of the test's own, in which triggers were stored 3.1 s after the start of some of its slots."""
-
-    def __init__(self, planter, monkeypatch):
-        self.slots = roomy()
-        self.every = timedelta(seconds=self.slots.every)
-        self.present = datetime.fromtimestamp(self.slots.turn, UTC) - self.every
-        self.stream = f"t{uuid4().hex[:12]}"
-        self.subject = f"{self.stream}.update"
-        self.url = planter.url
-        self._planter = planter
-        names = {"NATS_URL": planter.url, "CRYPTO_TRIGGER_STREAM": self.stream, "CRYPTO_TRIGGER_SUBJECT": self.subject}
-        for name, value in {**names, **self.slots.settings}.items():
-            monkeypatch.setenv(name, value)
-
-    def plant(self, *back):
-        """Plant triggers of the slots so many slots before the present one."""
-        messages = [trigger(self.present - ago * self.every, LATENESS) for ago in sorted(back, reverse=True)]
-        self._planter.plant(self.stream, self.subject, messages)
-        assert len(stored(self.url, self.stream)) == len(back)
-
-    def named(self, back):
-        return (self.present - back * self.every).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    @property
-    def window(self):
-        return "--since", f"{4 * self.slots.every}s"
-
-
-@pytest.fixture
-def field(planter, monkeypatch):
-    return Field(planter, monkeypatch)
+def plant(field, *back):
+    """Plant triggers of the slots so many slots before the present one."""
+    field.plant([trigger(field.slot(ago), LATENESS) for ago in back])
 
 
 def test_all_is_well(run, field):
-    field.plant(5, 4, 3, 2, 1, 0)
+    plant(field, 5, 4, 3, 2, 1, 0)
     seen = see(run, *field.window)
     assert seen.status == 0
     assert seen.text.startswith(f"{field.named(0)} stored 3.1s after its slot began; 4 of 4 slots in ")
@@ -67,7 +30,7 @@ def test_all_is_well(run, field):
 
 @pytest.mark.parametrize(("held", "status"), [((5, 4, 3, 2, 0), 1), ((5, 4, 3, 0), 2), ((5, 4, 3), 2)])
 def test_holes_are_named(run, field, held, status):
-    field.plant(*held)
+    plant(field, *held)
     missed = [field.named(back) for back in (2, 1) if back not in held]
     seen = see(run, *field.window, "--grace", f"{field.slots.every}s")
     assert (seen.status, seen.json["missed"]) == (status, missed)
@@ -75,7 +38,7 @@ def test_holes_are_named(run, field, held, status):
 
 
 def test_a_consumer_is_late_by_the_age_of_what_it_has_not_acknowledged(run, field):
-    field.plant(3, 2, 1, 0)
+    plant(field, 3, 2, 1, 0)
     add_consumer(field.url, field.stream, "api")
     age = (datetime.now(UTC) - field.present + field.every).total_seconds()
     # The oldest that is left is that of the slot before the present one: longer ago than a slot.

@@ -11,7 +11,7 @@ from support.answers import NO_MESSAGE, stream_info
 from support.clocks import clock, roomy
 from support.flights import Flights
 from support.old_servers import find, serving
-from support.planted import Past, planting, trigger
+from support.planted import Past, trigger
 from support.processes import execute, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import client, put, stored
@@ -40,12 +40,6 @@ def look(url, stream, subject, back=HOUR, environ=None, until=None, **flags):
 
 def seqs(found):
     return [message.seq for message in found.messages]
-
-
-@pytest.fixture(scope="module")
-def planter():
-    with planting() as server:
-        yield server
 
 
 @pytest.fixture

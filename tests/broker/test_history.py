@@ -2,58 +2,18 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from datetime import timedelta
 from xml.etree import ElementTree as ET
 
 import pytest
 from support.clocks import roomy
-from support.planted import PAYLOAD, Past, planting, trigger
+from support.planted import Past, trigger
 from support.processes import is_one_clean_line
 from support.streams import add_stream, put, stored
 from support.terminals import Terminal
 
 SECOND = timedelta(seconds=1)
 FAST = "//fast/worker-server"
-
-
-@pytest.fixture(scope="module")
-def planter():
-    with planting() as server:
-        yield server
-
-
-class Field:
-    """A stream with the slots of a test: of each slot, counted back from the present one, what was stored for it."""
-
-    def __init__(self, planter, monkeypatch):
-        self.slots = roomy()
-        self.every = timedelta(seconds=self.slots.every)
-        self.present = datetime.fromtimestamp(self.slots.turn, UTC) - self.every
-        self.stream = f"t{uuid4().hex[:12]}"
-        self.subject = f"{self.stream}.update"
-        self.url = planter.url
-        self._planter = planter
-        names = {"CRYPTO_TRIGGER_STREAM": self.stream, "CRYPTO_TRIGGER_SUBJECT": self.subject}
-        for name, value in {"NATS_URL": planter.url, **names, **self.slots.settings}.items():
-            monkeypatch.setenv(name, value)
-
-    def slot(self, back):
-        return self.present - back * self.every
-
-    def named(self, back):
-        return self.slot(back).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def plant(self, messages, **config):
-        ordered = sorted(messages, key=lambda message: message.stored_at)
-        self._planter.plant(self.stream, self.subject, ordered, **config)
-        found = [(message.data, message.headers.get("Nats-Msg-Id")) for message in stored(self.url, self.stream)]
-        assert found == [(PAYLOAD, past.headers.get("Nats-Msg-Id")) for past in ordered]
-
-
-@pytest.fixture
-def field(planter, monkeypatch):
-    return Field(planter, monkeypatch)
 
 
 @pytest.fixture

@@ -110,8 +110,7 @@ class Cluster:
                 for b in self._names
                 if a != b
             }
-            # Servers tell each other where the third one is, and would connect without our links: so they advertise a
-            # port that nobody listens on.
+            # Servers tell each other where the third one is, and would go around our links: advertise a useless port.
             nowhere = stack.enter_context(socket.socket())
             nowhere.bind(("127.0.0.1", 0))
             for name in self._names:

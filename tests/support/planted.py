@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+from uuid import uuid4
 
 from crypto_trigger.server import Server
+from support.clocks import roomy
 from support.ports import free_port
-from support.streams import client
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from support.streams import client, stored
 
 # A million messages take some minutes.
 _LONGEST = 900
@@ -112,6 +112,41 @@ class Planter(NamedTuple):
             yield writer
         finally:
             writer.close()
+
+
+class Field:
+    """A stream of the test's own, named by the environment, with slots counted back from the present one."""
+
+    def __init__(self, planter, monkeypatch):
+        self.slots = roomy()
+        self.every = timedelta(seconds=self.slots.every)
+        self.present = datetime.fromtimestamp(self.slots.turn, UTC) - self.every
+        self.stream = f"t{uuid4().hex[:12]}"
+        self.subject = f"{self.stream}.update"
+        self.url = planter.url
+        self._planter = planter
+        names = {"CRYPTO_TRIGGER_STREAM": self.stream, "CRYPTO_TRIGGER_SUBJECT": self.subject}
+        for name, value in {"NATS_URL": planter.url, **names, **self.slots.settings}.items():
+            monkeypatch.setenv(name, value)
+
+    def slot(self, back):
+        """Return the start of the slot so many slots before the present one."""
+        return self.present - back * self.every
+
+    def named(self, back):
+        return self.slot(back).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def plant(self, messages, **config):
+        """Create the stream with these messages, of any order."""
+        ordered = sorted(messages, key=lambda message: message.stored_at)
+        self._planter.plant(self.stream, self.subject, ordered, **config)
+        found = [(message.data, message.headers.get("Nats-Msg-Id")) for message in stored(self.url, self.stream)]
+        assert found == [(PAYLOAD, past.headers.get("Nats-Msg-Id")) for past in ordered]
+
+    @property
+    def window(self):
+        """The options for a window of four slots."""
+        return "--since", f"{4 * self.slots.every}s"
 
 
 @contextmanager
