@@ -236,13 +236,18 @@ def is_ack(message):
     return message.startswith(b"MSG") and b'{"stream":' in message
 
 
+def payload_size(line):
+    """Return how many bytes of payload follow a line of the protocol; None if it has no payload."""
+    return int(line.rsplit(b" ", 1)[1]) if line.split(b" ", 1)[0] in _WITH_PAYLOAD else None
+
+
 def _message_end(buffer):
     line, ended, _ = buffer.partition(b"\r\n")
     if not ended:
         return 0
     end = len(line) + 2
-    if line.split(b" ", 1)[0] in _WITH_PAYLOAD:
-        end += int(line.rsplit(b" ", 1)[1]) + 2
+    if (size := payload_size(line)) is not None:
+        end += size + 2
     return end if len(buffer) >= end else 0
 
 
