@@ -283,6 +283,8 @@ class Route:
             assert not unfinished, "a connection of the proxy did not end"
         for task in self._tasks:
             task.result()
+        # A connection may have been taken since; see `_take`.
+        await asyncio.wait_for(self._listener.wait_closed(), _ENDS_WITHIN)
 
     async def tear(self):
         """Break every connection at once; what is on its way is lost."""
@@ -294,6 +296,9 @@ class Route:
         self._tasks.clear()
 
     def _take(self, reader, writer):
+        if self._over.is_set():
+            writer.transport.abort()
+            return
         self.connections += 1
         self._left -= 1
         if self._left <= 0 and self._then is None:
