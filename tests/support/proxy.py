@@ -236,13 +236,18 @@ def is_ack(message):
     return message.startswith(b"MSG") and b'{"stream":' in message
 
 
+def payload_size(line):
+    """Return how many bytes of payload follow a line of the protocol; None if it has no payload."""
+    return int(line.rsplit(b" ", 1)[1]) if line.split(b" ", 1)[0] in _WITH_PAYLOAD else None
+
+
 def _message_end(buffer):
     line, ended, _ = buffer.partition(b"\r\n")
     if not ended:
         return 0
     end = len(line) + 2
-    if line.split(b" ", 1)[0] in _WITH_PAYLOAD:
-        end += int(line.rsplit(b" ", 1)[1]) + 2
+    if (size := payload_size(line)) is not None:
+        end += size + 2
     return end if len(buffer) >= end else 0
 
 
@@ -278,6 +283,8 @@ class Route:
             assert not unfinished, "a connection of the proxy did not end"
         for task in self._tasks:
             task.result()
+        # A connection may have been taken since; see `_take`.
+        await asyncio.wait_for(self._listener.wait_closed(), _ENDS_WITHIN)
 
     async def tear(self):
         """Break every connection at once; what is on its way is lost."""
@@ -289,6 +296,9 @@ class Route:
         self._tasks.clear()
 
     def _take(self, reader, writer):
+        if self._over.is_set():
+            writer.transport.abort()
+            return
         self.connections += 1
         self._left -= 1
         if self._left <= 0 and self._then is None:

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import pytest
 
 from support.programs import ALL
-from support.proxy import Recorded
+from support.proxy import Recorded, payload_size
 
 _PARTS = 8
 # A test with this mark gets the `part` of the bytes that it is to try: every eighth, so that each part meets each step.
 in_parts = pytest.mark.parametrize("part", range(_PARTS))
-# A line is long from twice this on; so many bytes at each end of it are not its middle.
+# A line or payload is long from twice this on; so many bytes at each end of it are not its middle.
 _END = 32
 
 
@@ -28,8 +28,8 @@ def each_byte(cut_after, trial, way, part):
     """Call `trial` with what `cut_after(n)` returns, for every n of this part, until the exchange ends before the cut.
 
     `trial` returns the status of its run. Nothing cuts the first two and the last one, which must end 0. The reader of
-    a line does nothing before its end. So of the bytes in the middle of a long line, one in eight is taken, unless
-    CRYPTO_TRIGGER_TEST_ALL=1 asks for all.
+    a line or payload does nothing before its end. So of the bytes in the middle of a long one, one in eight is taken,
+    unless CRYPTO_TRIGGER_TEST_ALL=1 asks for all.
     """
     recorded = _recorded(trial, way)
     middles = [] if ALL else _middles(recorded)
@@ -54,9 +54,14 @@ def _recorded(trial, way):
 
 
 def _middles(data):
-    """The positions in the middle of each long line, as ranges."""
-    middles, begin = [], 0
-    for line in data.split(b"\r\n"):
-        middles.append(range(begin + _END, begin + len(line) - _END))
-        begin += len(line) + 2
+    """The positions in the middle of each long line and payload, as ranges."""
+    middles, begin, size = [], 0, None
+    while begin < len(data):
+        if size is None:
+            line = data[begin:].partition(b"\r\n")[0]
+            length, size = len(line), payload_size(line)
+        else:
+            length, size = size, None
+        middles.append(range(begin + _END, begin + length - _END))
+        begin += length + 2
     return middles
