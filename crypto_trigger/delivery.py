@@ -45,4 +45,4 @@ async def deliver(
         raise end.error(publisher.again()) from end.last
     if not draft.fixed:
         raise RuntimeError("the publisher delivered a trigger whose slot it had not fixed")
-    return receipt._replace(attempts=retry.attempts)
+    return receipt.after(retry.attempts)

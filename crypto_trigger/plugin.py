@@ -98,7 +98,7 @@ class CheckRun(Run):
         failure = Failure.of(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
-            failure = failure._replace(hint="this is a bug in crypto-trigger; please report it")
+            failure = Failure(failure.kind, failure.message, "this is a bug in crypto-trigger; please report it")
         text = "; ".join(filter(None, (failure.message, failure.hint)))
         if self.output.log_format == "text" and said:
             self.output.pass_on("", said)

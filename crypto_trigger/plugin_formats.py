@@ -69,7 +69,7 @@ def data(answer: Answer) -> dict[str, Any]:
     if answer.result:
         found |= _details(answer.result)
     if answer.failure:
-        found["error"] = {key: value for key, value in answer.failure._asdict().items() if value is not None}
+        found["error"] = answer.failure.data
     return {key: value for key, value in found.items() if value not in ("", None)}
 
 

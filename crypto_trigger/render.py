@@ -50,7 +50,7 @@ def report_data(report: Report) -> dict[str, Any]:
         if isinstance(value, datetime):
             data[key] = rfc3339(value)
     if report.error:
-        data["error"] = {key: value for key, value in report.error._asdict().items() if value is not None}
+        data["error"] = report.error.data
     return {key: value for key, value in data.items() if value is not None}
 
 

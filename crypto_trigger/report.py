@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple, Self, assert_never
+from typing import Final, NamedTuple, Self, assert_never
 
 from crypto_trigger import __version__
 from crypto_trigger.errors import Outcome, Status, TriggerError
@@ -14,17 +14,23 @@ from crypto_trigger.trigger import Receipt, Trigger
 from crypto_trigger.values import Delivery, now
 
 
-class Failure(NamedTuple):
+class Failure:
     """Why a run failed: the kind of error, the message for the operator, and a hint what to do, if there is one.
 
     `perhaps` is True if the action may have been done in spite of the failure, else None. `kind` is that of the
     `TriggerError`, or, for a bug, the class name of the exception.
     """
 
-    kind: str
-    message: str
-    hint: str | None = None
-    perhaps: bool | None = None
+    def __init__(self, kind: str, message: str, hint: str | None = None, perhaps: bool | None = None) -> None:
+        self.kind: Final = kind
+        self.message: Final = message
+        self.hint: Final = hint
+        self.perhaps: Final = perhaps
+
+    @property
+    def data(self) -> dict[str, str | bool]:
+        """The keys that apply, and their values."""
+        return {key: value for key, value in vars(self).items() if value is not None}
 
     @classmethod
     def of(cls, error: BaseException) -> Self:

@@ -50,15 +50,19 @@ class Slot(NamedTuple):
         return rfc3339(self.start)
 
 
-class Trigger(NamedTuple):
+class Trigger:
     """The message of one slot. All attempts of a run send the same bytes."""
 
-    slot: Slot
-    subject: str
-    msg_id: str
-    headers: Mapping[str, str]
-    payload: bytes = PAYLOAD
-    force: bool = False
+    payload: Final = PAYLOAD
+
+    def __init__(
+        self, slot: Slot, subject: str, msg_id: str, headers: Mapping[str, str], *, force: bool = False
+    ) -> None:
+        self.slot: Final = slot
+        self.subject: Final = subject
+        self.msg_id: Final = msg_id
+        self.headers: Final = headers
+        self.force: Final = force
 
     def __repr__(self) -> str:
         return f"Trigger({self.msg_id})"
@@ -141,7 +145,7 @@ class Stored(NamedTuple):
             return None
 
 
-class Receipt(NamedTuple):
+class Receipt:
     """The result of a successful delivery: `published`, `duplicate` (the slot had its trigger) or `superseded`.
 
     `superseded` means that a later slot has its trigger: `later` is that slot. JetStream gives a sequence; `guard`
@@ -150,15 +154,31 @@ class Receipt(NamedTuple):
     core NATS `subscriber` is True if the server confirmed a subscriber. These two deliveries have no guard.
     """
 
-    outcome: Outcome
-    server: str
-    seq: int | None = None
-    guard: str | None = None
-    client_id: str | None = None
-    subscriber: bool | None = None
-    later: Slot | None = None
-    warnings: tuple[str, ...] = ()
-    attempts: int = 1
+    def __init__(
+        self,
+        outcome: Outcome,
+        server: str,
+        seq: int | None = None,
+        guard: str | None = None,
+        client_id: str | None = None,
+        subscriber: bool | None = None,
+        later: Slot | None = None,
+        warnings: tuple[str, ...] = (),
+        attempts: int = 1,
+    ) -> None:
+        self.outcome: Final = outcome
+        self.server: Final = server
+        self.seq: Final = seq
+        self.guard: Final = guard
+        self.client_id: Final = client_id
+        self.subscriber: Final = subscriber
+        self.later: Final = later
+        self.warnings: Final = warnings
+        self.attempts: Final = attempts
+
+    def after(self, attempts: int) -> Self:
+        """Return the receipt of a delivery that took so many attempts."""
+        return type(self)(**{**vars(self), "attempts": attempts})
 
 
 class Timing:

@@ -32,8 +32,10 @@ def rows():
 
 def fields():
     """Each key of the report, the type of its value, and whether every report has it."""
-    for kind, prefix in ((Report, ""), (Failure, "error.")):
+    for kind, prefix in ((Report, ""), (Failure.__init__, "error.")):
         for name, hint in get_type_hints(kind).items():
+            if name == "return":
+                continue
             types = set(get_args(hint)) - {NoneType} if NoneType in get_args(hint) else {hint}
             yield f"`{prefix}{name}`", *types, kind is Report and name not in kind._field_defaults
 
