@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 # The status of a monitoring plugin for what it does not know. Python's own statuses have other meanings there.
@@ -29,9 +30,9 @@ def main() -> None:
         sys.excepthook(*sys.exc_info())
         status = _UNKNOWN
     signals.ignore()
-    # Without this, the interpreter looks at every live object once more at exit.
-    gc.freeze()
-    sys.exit(status)
+    # All files are closed and all output is written. The interpreter's own clean-up would take a fiftieth of the run,
+    # and would wait for threads.
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,6 @@ class Fact:
     JETSTREAM_OFF = "jetstream-off"
     NO_RESPONDERS = "no-responders"
     JETSTREAM_BUSY = "jetstream-busy"
-    NO_MESSAGE = "no-message"
     NO_STREAM = "no-stream"
     NO_CONSUMER = "no-consumer"
     NO_STREAM_ANSWERS = "no-stream-answers"

@@ -28,7 +28,6 @@ API_RULES = (
     ApiRule(10014, Unusable, Fact.NO_CONSUMER, "there is no such consumer of stream {stream}"),
     ApiRule(10023, Unavailable, Fact.JETSTREAM_BUSY, "the server is out of resources"),
     ApiRule(10035, Unusable, Fact.JETSTREAM_OFF, "the server does not know the account"),
-    ApiRule(10037, Rejected, Fact.NO_MESSAGE, "there is no such message in stream {stream}"),
     ApiRule(10039, Unusable, Fact.JETSTREAM_OFF, "JetStream is off for this account", "enable it for the account"),
     ApiRule(10047, Rejected, Fact.STORAGE_FULL, "the server's storage is full", "make room, or raise its limits"),
     ApiRule(

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.errors import BadPeer, BrokerError, Fact, NoAck, Unavailable, Unusable
@@ -30,6 +30,8 @@ _NO_RESPONDERS_RETRIES = 2
 _NO_RESPONDERS_WAIT = 0.25
 # Older servers ignore Nats-Expected-Last-Subject-Sequence in some cases, or cannot read a subject's last message.
 LEAST_VERSION = (2, 9)
+# The `err_code` of the answer if there is no such message (nats-server, `server/errors.json`).
+_NO_MESSAGE = 10037
 # A time outside these years is not a server's clock. Adding a slot to a time between them cannot overflow.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
@@ -143,12 +145,18 @@ class Stream:
 
     async def _get(self, request: Callable[[], Coroutine[Any, Any, RawStreamMsg]]) -> RawStreamMsg | None:
         """Return the answer of the stream's leader to a request for a message, or None if there is no such message."""
-        try:
-            return await self._with_retries(request, self.api("STREAM.MSG.GET"))
-        except BrokerError as error:
-            if error.fact == Fact.NO_MESSAGE:
-                return None
-            raise
+
+        async def ask() -> RawStreamMsg | None:
+            # Here, and not in the table of faults, which is loaded after a failure: this is the answer about a subject
+            # without a message.
+            try:
+                return await request()
+            except NotFoundError as error:
+                if error.err_code == _NO_MESSAGE:
+                    return None
+                raise
+
+        return await self._with_retries(ask, self.api("STREAM.MSG.GET"))
 
     def _stored(self, message: RawStreamMsg) -> Stored:
         seq, time = message.seq, message.time
