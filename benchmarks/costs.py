@@ -154,6 +154,7 @@ def _part(name: str, *rest: str) -> list[str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40, metavar="N", help="rounds of the main table (40)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these variants of the main table, and bare")
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="repeats of a herd (1)")
     parser.add_argument("--short", action="store_true", help="every variant and mode in small: is it valid? No times.")
     parser.add_argument("--part", action="store_true", help=argparse.SUPPRESS)

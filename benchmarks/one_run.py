@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def one_run(bench: Bench, options: argparse.Namespace) -> bool:
     """Run every variant once a round, on loopback, compiled: the main table and the budgets."""
-    ready = bench.prepare(variants())
+    ready = bench.prepare([v for v in variants() if not options.only or v.name in (BARE, *options.only)])
     costs = bench.rounds({v.name: lambda v=v: bench.run(v) for v in ready}, options.rounds)
     floor = launcher_memory()
     rows = []
