@@ -329,6 +329,7 @@ def test_with_a_domain_the_stream_of_that_domain_is_followed(run, place, tmp_pat
     assert "JetStream domain leaf does not answer" in result.err
 
 
+@pytest.mark.usefixtures("ready")
 def test_core_keeps_its_connection_while_nothing_is_published(run, monkeypatch):
     monkeypatch.setenv("CRYPTO_TRIGGER_TIMEOUT", "100ms")
     # A new connection would be told of by a warning: what is published in the meantime is lost.
