@@ -331,6 +331,6 @@ def test_with_a_domain_the_stream_of_that_domain_is_followed(run, place, tmp_pat
 
 @pytest.mark.usefixtures("ready")
 def test_core_keeps_its_connection_while_nothing_is_published(run, monkeypatch):
-    monkeypatch.setenv("CRYPTO_TRIGGER_TIMEOUT", "100ms")
+    monkeypatch.setenv("CRYPTO_TRIGGER_TIMEOUT", "300ms")
     # A new connection would be told of by a warning: what is published in the meantime is lost.
-    assert run("listen", "--delivery", "core", "--for", "1s") == (0, "", "")
+    assert run("listen", "--delivery", "core", "--for", "2s") == (0, "", "")
