@@ -68,7 +68,8 @@ program = typer.Typer(
     help="Publish one trigger to NATS per time slot, and exit with a status that means something.",
     epilog=(
         "The exit status tells whether the trigger is in the stream. 0: it is, or a later one is. 75: perhaps. 2, 65, "
-        "69, 76, 77, 78: it is not. 70: a bug.\n\nExample: crypto-trigger publish --server nats://localhost:4222"
+        "69, 76, 77, 78: it is not. 70: a bug. The statuses of check are 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.\n\n"
+        "Example: crypto-trigger publish --server nats://localhost:4222"
     ),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

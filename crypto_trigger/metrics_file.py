@@ -15,6 +15,7 @@ from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from crypto_trigger import files
+from crypto_trigger.exposition import gauge, label
 from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ METRICS = {
 }
 _LAST_SUCCESS = "last_success_timestamp_seconds"
 _SAMPLE = (
-    r'crypto_trigger_([a-z_]+)\{stream="((?:[^"\\]|\\.)*)",subject="((?:[^"\\]|\\.)*)"[^}]*\} ([0-9]+(?:\.[0-9]+)?)'
+    r'crypto_trigger_([a-z_]+)\{(stream="(?:[^"\\]|\\.)*"),(subject="(?:[^"\\]|\\.)*")[^}]*\} ([0-9]+(?:\.[0-9]+)?)'
 )
 # In bytes. Our own file has about 2 kB, and up to 6 kB with the longest names.
 _LARGEST = 1 << 16
@@ -43,7 +44,7 @@ _LOCK_SECONDS, _LOCK_POLL_SECONDS = 0.5, 0.005
 
 
 class Labels(NamedTuple):
-    """The values of the labels of each metric. The stream is empty for deliveries without one."""
+    """The labels of each metric, as they are written. The stream is empty for deliveries without one."""
 
     stream: str
     subject: str
@@ -67,7 +68,7 @@ def write_metrics(path: str, report: Report, known: Mapping[str, Any]) -> str:
         folder = os.path.dirname(target)  # noqa: PTH120 - as the rest, in the form that `open` takes
         with _alone(folder):
             kept = _read(target)
-            labels = _labels(known) or (kept.labels if kept else Labels("", ""))
+            labels = _labels(known) or (kept.labels if kept else Labels(label("stream", ""), label("subject", "")))
             success = kept.success if kept and kept.labels == labels else None
             files.replace(target, _text(report, labels, success).encode(errors="replace"))
     except (OSError, ValueError) as error:
@@ -84,18 +85,13 @@ def _labels(known: Mapping[str, Any]) -> Labels | None:
         return None
     match delivery:
         case Delivery.JETSTREAM:
-            return Labels(_escaped(stream), _escaped(subject))
+            return Labels(label("stream", stream), label("subject", subject))
         case Delivery.CORE | Delivery.STREAMING:
-            return Labels("", _escaped(subject))
+            return Labels(label("stream", ""), label("subject", subject))
         case None:
             return None
         case _:
             assert_never(delivery)
-
-
-def _escaped(value: str) -> str:
-    """Escape a label's value (prometheus.io/docs/instrumenting/exposition_formats)."""
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def _text(report: Report, labels: Labels, last_success: str | None) -> str:
@@ -110,16 +106,11 @@ def _text(report: Report, labels: Labels, last_success: str | None) -> str:
         "last_run_attempts": str(report.attempts or 0),
         "build_info": "1",
     }
-    named = f'stream="{labels.stream}",subject="{labels.subject}"'
-    lines = []
+    lines: list[str] = []
     for name, value in values.items():
         if value is not None:
-            more = f',version="{report.version}"' if name == "build_info" else ""
-            lines += [
-                f"# HELP {_PREFIX}{name} {METRICS[name]}",
-                f"# TYPE {_PREFIX}{name} gauge",
-                f"{_PREFIX}{name}{{{named}{more}}} {value}",
-            ]
+            more = [label("version", report.version)] if name == "build_info" else []
+            lines += gauge(name, METRICS[name], ",".join([*labels, *more]), value)
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ from crypto_trigger.errors import Fact, TriggerError, Unavailable, Unusable, Usa
 from crypto_trigger.findings import Finding, Level, Thresholds, examine, window_length
 from crypto_trigger.masking import shown
 from crypto_trigger.plugin_formats import Answer, data, nagios, prometheus
-from crypto_trigger.run import Run
+from crypto_trigger.run import Run, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,17 +57,10 @@ class CheckRun(Run):
     ) -> None:
         """Make the check and print its answer."""
         from crypto_trigger.brokers.inspection import Inspection
-        from crypto_trigger.retry import GaveUp, Limits, Retry, complete
 
         length = window_length(since, cadence.every)
-        inspection = Inspection(settings, length, consumers)
-        limits = Limits.from_settings(settings, self.reading)
-        try:
-            held, found = complete(Retry(limits, self.output.waiting).run(inspection))
-        except GaveUp as end:
-            raise end.error() from end.last
-        clock = "" if held.reading else "; it does not tell its time, so that the clock of this host decides"
-        self.output.detail(f"{held.server} answered{clock}")
+        held, found = self.attempt(settings, Inspection(settings, length, consumers))
+        self.output.detail(held.answered)
         result = examine(held, found, length, cadence, thresholds)
         self.status = self._say(Answer(result.level, result.findings, *self._names, result=result))
 
@@ -144,13 +137,5 @@ def _level(error: BaseException) -> Level:
 
 def _wanted(argv: Sequence[str]) -> tuple[str, str | None]:
     """Return the format and the output file that a command line asks for, as far as it can be read."""
-    chosen, output_file = "nagios", None
-    for word, after in zip(argv, [*argv[1:], ""], strict=True):
-        option, equals, value = word.partition("=")
-        if word == "--json":
-            chosen = "json"
-        elif option == "--format":
-            chosen = value if equals else after
-        elif option == "--output-file":
-            output_file = value if equals else after
-    return chosen if chosen in FORMATS else "nagios", output_file or None
+    chosen = "json" if "--json" in argv else value_of(argv, "--format")
+    return chosen if chosen in FORMATS else "nagios", value_of(argv, "--output-file")

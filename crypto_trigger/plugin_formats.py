@@ -8,11 +8,13 @@ Pure: prints nothing and decides nothing.
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crypto_trigger.exposition import gauge, label
 from crypto_trigger.findings import Backlog, CheckResult, Finding, Level
 from crypto_trigger.freshness import State
-from crypto_trigger.values import rfc3339
+from crypto_trigger.values import rfc3339_milliseconds
 
 if TYPE_CHECKING:
     from crypto_trigger.report import Failure
@@ -77,7 +79,7 @@ def _details(result: CheckResult) -> dict[str, Any]:
     newest = None
     if result.newest:
         slot, trigger = result.newest
-        newest = {"slot": str(slot), "stored": _precise(trigger.stored_at), "seq": trigger.seq}
+        newest = {"slot": str(slot), "stored": rfc3339_milliseconds(trigger.stored_at), "seq": trigger.seq}
         newest |= {"source": trigger.source} if trigger.source else {}
     return {
         "perf_data": [
@@ -90,7 +92,7 @@ def _details(result: CheckResult) -> dict[str, Any]:
             }
             for value in _performance(result)
         ],
-        "server_time": _precise(result.now),
+        "server_time": rfc3339_milliseconds(result.now),
         "skew_seconds": None if result.skew is None else round(result.skew / _SECOND, 3),
         "newest": newest,
         "missed": [str(slot) for slot in result.slots(State.MISSED)],
@@ -104,7 +106,7 @@ def _details(result: CheckResult) -> dict[str, Any]:
 def _consumer(backlog: Backlog) -> dict[str, Any]:
     found: dict[str, Any] = {"name": backlog.consumer, "unacknowledged": backlog.unacknowledged}
     if backlog.oldest:
-        found["oldest"] = _precise(backlog.oldest.stored_at)
+        found["oldest"] = rfc3339_milliseconds(backlog.oldest.stored_at)
     return {**found, "state": backlog.level.name}
 
 
@@ -154,17 +156,8 @@ def _consumer_metrics(result: CheckResult, labels: dict[str, str]) -> Iterator[s
 
 
 def _metric(name: str, meaning: str, labels: dict[str, str], value: float, *, describe: bool = True) -> Iterator[str]:
-    """Yield the lines of one gauge; `describe` is false for all but the first line of a metric with several."""
-    name = f"crypto_trigger_{name}"
-    if describe:
-        yield f"# HELP {name} {meaning}"
-        yield f"# TYPE {name} gauge"
-    shown = ",".join(f'{label}="{_quoted(text)}"' for label, text in labels.items())
-    yield f"{name}{{{shown}}} {value:.6f}".rstrip("0").rstrip(".") if value % 1 else f"{name}{{{shown}}} {value:.0f}"
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    written = f"{value:.6f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"
+    return gauge(name, meaning, ",".join(starmap(label, labels.items())), written, describe=describe)
 
 
 def _performance(result: CheckResult) -> Iterator[Performance]:
@@ -201,8 +194,3 @@ def _number(value: float | None) -> str:
 
 def _age(stored_at: datetime, now: datetime) -> float:
     return max(0.0, (now - stored_at) / _SECOND)
-
-
-def _precise(moment: datetime) -> str:
-    """Return a time in RFC 3339 format, in UTC, with milliseconds."""
-    return f"{rfc3339(moment)[:-1]}.{moment.microsecond // 1000:03d}Z"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crypto_trigger import signals
 from crypto_trigger.errors import ConfigError, Outcome, Status, TriggerError
@@ -13,13 +13,15 @@ from crypto_trigger.output import Output
 from crypto_trigger.streams import LEAST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from crypto_trigger.draft import Draft
     from crypto_trigger.report import Report
+    from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
     from crypto_trigger.trigger import Receipt
 
+T = TypeVar("T")
 # How long to look, in seconds, for where to report a run to that ended before it had read its settings.
 _SEARCH_SECONDS = 0.5
 # The longest part of the deadline that is kept for a ping, in seconds; it is at most a tenth of the deadline.
@@ -102,6 +104,16 @@ class Run:
         self.draft = Draft(settings, clock, socket.gethostname(), force=force, offline=offline)
         return self.draft
 
+    def attempt(self, settings: Settings, work: Callable[[Attempt], Awaitable[T]]) -> T:
+        """Return what the first successful attempt of a command that sends nothing returns. Raises a BrokerError."""
+        from crypto_trigger.retry import GaveUp, Limits, Retry, complete
+
+        limits = Limits.from_settings(settings, self.reading)
+        try:
+            return complete(Retry(limits, self.output.waiting).run(work))
+        except GaveUp as end:
+            raise end.error() from end.last
+
     def succeed(self, receipt: Receipt) -> None:
         """Report a successful publish."""
         self._show(self._report(receipt.outcome, Status.OK).with_receipt(receipt))
@@ -170,11 +182,11 @@ class Run:
         from crypto_trigger.settings import load
         from crypto_trigger.table import SETTINGS
 
-        flags = {row.attribute: _value_of(self._argv, row.flag) for row in SETTINGS if row.flag and not row.is_switch}
+        flags = {row.attribute: value_of(self._argv, row.flag) for row in SETTINGS if row.flag and not row.is_switch}
         # A report file that the command line names is written, even if it is not clear for which command.
         self._reports = self._reports or flags["report_file"] is not None
         try:
-            known = vars(load(flags, _value_of(self._argv, "--env-file"), os.environ, seconds=_SEARCH_SECONDS))
+            known = vars(load(flags, value_of(self._argv, "--env-file"), os.environ, seconds=_SEARCH_SECONDS))
         except ConfigError as error:
             known = dict(error.known)
         except Exception:  # noqa: BLE001 - perhaps what ended the run; that is reported
@@ -257,7 +269,7 @@ class Run:
         return least if signals.came() else max(least, self._deadline - time.monotonic())
 
 
-def _value_of(argv: Sequence[str], name: str) -> str | None:
+def value_of(argv: Sequence[str], name: str) -> str | None:
     """Return the value of an option of a command line that may be wrong, or None."""
     found = None
     for word, after in zip_longest(argv, argv[1:], fillvalue=""):

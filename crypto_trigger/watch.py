@@ -128,17 +128,11 @@ def history(
     back, cadence = looking_back(settings, since, grace)
     from crypto_trigger.brokers.held import Reader
     from crypto_trigger.history import History
-    from crypto_trigger.retry import GaveUp, Limits, Retry, complete
     from crypto_trigger.views import show_history
 
-    limits = Limits.from_settings(settings, run.reading)
-    try:
-        # The first slot may have begun almost a slot before, and its trigger may be early.
-        held = complete(Retry(limits, output.waiting).run(Reader(settings, back + settings.every + settings.early)))
-    except GaveUp as end:
-        raise end.error() from end.last
-    clock = "" if held.reading else "; it does not tell its time, so that the clock of this host decides"
-    output.detail(f"{held.server} answered{clock}")
+    # The first slot may have begun almost a slot before, and its trigger may be early.
+    held = run.attempt(settings, Reader(settings, back + settings.every + settings.early))
+    output.detail(held.answered)
     held.require_memory()
     found = History.of(held.messages, held.first, held.now, back, cadence, held.subject, settings.stream)
     show_history(found, output, svg)

@@ -72,6 +72,12 @@ class Held(NamedTuple):
     messages: tuple[Stored, ...]
 
     @property
+    def answered(self) -> str:
+        """What is to be known of the server that answered, for `--verbose`."""
+        clock = "" if self.reading else "; it does not tell its time, so that the clock of this host decides"
+        return f"{self.server} answered{clock}"
+
+    @property
     def forgets(self) -> bool:
         """Whether the stream removes messages once they are consumed, so that what is not there may have been there."""
         return self.config.get("retention") in ("workqueue", "interest")
