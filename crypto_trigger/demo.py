@@ -54,8 +54,9 @@ def stay(output: Output, port: int) -> None:
     Raises Unavailable if the server ends before that.
     """
     with Server(port, guarded=True) as server:
-        settings = _settings(server.url)
-        asyncio.run(_stay(output, settings))
+        # Once the server is up, a signal is the ordinary end.
+        with suppress(Interrupted, signals.Signalled):
+            asyncio.run(_stay(output, _settings(server.url)))
     output.answer("stopped; no process and no file is left", {})
 
 
@@ -89,11 +90,9 @@ async def _stay(output: Output, settings: Settings) -> None:
         {},
     )
     source = Follower(settings, started, None)
-    # A signal is the ordinary end, however early it comes.
     try:
-        with suppress(Interrupted):
-            bounds = Bounds(None, None, started)
-            await Listener(source, settings.subject, bounds, _STAY_LIMITS, output, output.detail).run()
+        bounds = Bounds(None, None, started)
+        await Listener(source, settings.subject, bounds, _STAY_LIMITS, output, output.detail).run()
     except Unavailable as error:
         raise Unavailable(
             f"{settings.servers[0]}: the demo's nats-server has ended",
@@ -108,7 +107,7 @@ async def _set_up(output: Output, settings: Settings) -> None:
         done = await Retry(Limits.from_settings(settings)).run(attempt)
     except GaveUp as end:
         raise attempt.error(end) from end.last
-    signals.install()
+    signals.resume()
     output.answer(f"{setup_line(done)}\n(status 0)", {})
 
 
@@ -121,8 +120,7 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
         report, before = Report.now(*verdict(error), 0).with_error(error), "crypto-trigger: "
     else:
         report, before = Report.now(receipt.outcome, Status.OK, 0).with_receipt(receipt), ""
-    finally:
-        signals.install()
+    signals.resume()
     said = report_line(report.with_settings(settings).with_trigger(draft.trigger))
     output.answer(f"{before}{said}\n(status {report.status})", {})
 

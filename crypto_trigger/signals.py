@@ -46,6 +46,14 @@ def install() -> None:
     _handle_with(_raise)
 
 
+def resume() -> None:
+    """Let a signal end the program at once again, after `settle`. One that came since `install` ends it now."""
+    came = _came
+    install()
+    if came:
+        raise Signalled(came)
+
+
 @contextmanager
 def routed(loop: AbstractEventLoop, hear: Callable[[int], None]) -> Iterator[None]:
     """Pass signals to `hear`, called in `loop`, while the block runs, also one that came before since `postpone`.

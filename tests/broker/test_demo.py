@@ -113,6 +113,15 @@ def test_demo_stay_prints_every_trigger_and_a_signal_stops_it_cleanly(signum, st
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+def test_a_signal_while_demo_stay_starts_stops_it_cleanly_too(signum, port, scratch):
+    running = Development(port)
+    running.until("crypto-trigger setup")
+    assert running.stop(signum) == (0, "stopped; no process and no file is left", "")
+    running.close()
+    assert list(scratch.iterdir()) == []
+
+
 def test_publish_finds_the_development_server_by_the_line_it_prints(stay, port):
     line = next(line for line in stay.said if "In another terminal" in line)
     assert f"NATS_URL=nats://127.0.0.1:{port} crypto-trigger publish" in line
