@@ -30,10 +30,6 @@ for folder in "$@"; do
         esac
     done
 done
-for folder in "$@"; do
-    mkdir -p "$folder"
-    mount --bind "/mnt/reach$folder" "$folder"
-done
 
 # A folder of links to the real files. Those of /dev are devices.
 for folder in /etc /dev /opt /usr/sbin; do
@@ -59,6 +55,11 @@ mount -t tmpfs -o mode=755 none /run
 mount -t tmpfs -o mode=755 none /var/spool/cron
 mkdir -m 1730 /var/spool/cron/crontabs
 chgrp crontab /var/spool/cron/crontabs
+
+for folder in "$@"; do
+    mkdir -p "$folder"
+    mount --bind "/mnt/reach$folder" "$folder"
+done
 
 # shellcheck source=/dev/null
 . "$script"
