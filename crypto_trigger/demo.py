@@ -53,10 +53,9 @@ def stay(output: Output, port: int) -> None:
 
     Raises Unavailable if the server ends before that.
     """
-    with Server(port, guarded=True) as server:
-        # Once the server is up, a signal is the ordinary end.
-        with suppress(Interrupted, signals.Signalled):
-            asyncio.run(_stay(output, _settings(server.url)))
+    # Once the server is up, a signal is the ordinary end.
+    with Server(port, guarded=True) as server, suppress(Interrupted, signals.Signalled):
+        asyncio.run(_stay(output, _settings(server.url)))
     output.answer("stopped; no process and no file is left", {})
 
 

@@ -14,8 +14,10 @@ HOME = Path(crypto_trigger.__file__).parent
 # Each floor may import from those below it, and from nothing beside or above it.
 FLOORS = (
     {"__main__"},
+    {"entry"},
     {"cli"},
     {"watch"},
+    {"checking", "publishing"},
     {"plugin"},
     {"options", "run", "demo"},
     {"listener", "views"},
@@ -34,6 +36,7 @@ FLOORS = (
     {"brokers.tls", "brokers.fault_table", "brokers.jetstream_errors"},
     {"brokers.failures"},
     {"retry", "server", "draft", "command_line", "web"},
+    {"lookback"},
     {"settings"},
     {"table"},
     {"setting", "agreement", "contexts", "env_file"},
