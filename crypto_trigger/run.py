@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crypto_trigger import signals
-from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError
+from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError, Usage
 from crypto_trigger.output import Output
 from crypto_trigger.streams import LEAST
 
@@ -148,6 +148,8 @@ class Run:
         outcome, status = verdict(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
+        if isinstance(error, Usage):
+            self.output.as_json = False  # nothing is printed on stdout
         self._show(self._report(outcome, status).with_error(error))
         return status
 

@@ -30,6 +30,11 @@ _LONGEST_VALUE = 8192
 _TEST_SWITCH = "CRYPTO_TRIGGER_TEST_ALL"  # for the test suite; neither a setting nor a typing error
 _MOST_WARNINGS = 10
 _ENV_FILE = ".env"
+# The flags that give credentials, the strongest first, and what each takes the place of.
+_CREDENTIAL_FLAGS = {
+    "user": ("creds", "nkey", "token", "token_file"),
+    "creds": ("user", "password", "password_file", "nkey", "token", "token_file"),
+}
 _BY_ATTRIBUTE = {setting.attribute: setting for setting in SETTINGS}
 _CONTEXT_KEYS = {setting.context_key for setting in SETTINGS if setting.context_key}
 
@@ -55,6 +60,7 @@ def load(
         _merge_secret_file(parsed, found, attribute)
     if parsed["password"] is None:
         found.hide("user")
+    _prefer_flags(parsed, found)
     for attribute, problem in agreement.check(parsed, found.sources):
         if attribute not in found.broken:
             found.wrong(found.sources[attribute], problem)
@@ -101,7 +107,7 @@ class _Finder:
         self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
         self._bound_by_deadline(began)
         self._read_env_file(path, began)
-        self._read_context(self._find(_BY_ATTRIBUTE["context"]))
+        self._read_context(self._find(_BY_ATTRIBUTE["nats_context"]))
         self.sources = {setting.attribute: self._find(setting) for setting in SETTINGS}
         for setting in SETTINGS:
             if setting.default_of and self.sources[setting.attribute].raw is None:
@@ -235,6 +241,25 @@ def _merge_secret_file(parsed: dict[str, Any], found: _Finder, attribute: str) -
         found.wrong(mounted, f"is set beside {direct.setting.variable}; keep one of the two")
     else:
         parsed[attribute] = parsed[mounted.setting.attribute]
+
+
+def _prefer_flags(parsed: dict[str, Any], found: _Finder) -> None:
+    """Drop the credentials of weaker layers, those in the servers' URLs too, if a flag gives credentials.
+
+    Between credentials of different kinds the order of nats.go decides. Without this, a user and a password of the
+    environment would be sent in place of the credentials file on the command line.
+    """
+    given = next((name for name in _CREDENTIAL_FLAGS if found.sources[name].layer == Layer.FLAG), None)
+    if given is None:
+        return
+    for attribute in _CREDENTIAL_FLAGS[given]:
+        source = found.sources[attribute]
+        if source.layer != Layer.FLAG and source.raw is not None:
+            origin = f"{found.sources[given].setting.flag} comes first"
+            found.sources[attribute] = Source(source.setting, None, Layer.DEFAULT, origin)
+            parsed[attribute] = None
+    if found.sources["servers"].layer != Layer.FLAG and parsed["servers"]:
+        parsed["servers"] = tuple(server.anonymous for server in parsed["servers"])
 
 
 def _encrypted(parsed: Mapping[str, Any]) -> tuple[values.Address, ...]:

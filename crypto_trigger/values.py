@@ -74,6 +74,11 @@ class Address(NamedTuple):
     def __repr__(self) -> str:
         return str(self)
 
+    @property
+    def anonymous(self) -> Address:
+        """The same address without credentials."""
+        return self._replace(user="", password="", token="")
+
 
 class Creds:
     """The two parts of a NATS credentials file: the user JWT and the seed that signs the server's nonce."""

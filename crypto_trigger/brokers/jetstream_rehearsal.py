@@ -82,8 +82,11 @@ def _stored(where: str, seq: int) -> BrokerError:
 def _refusable(trigger: Trigger) -> dict[str, str]:
     """Return the headers of the trigger with the condition and with IDs of their own.
 
-    With the trigger's IDs, a server could take the message for a duplicate of the trigger, and a subscriber the trigger
-    for one of the message. The IDs have the same length as the trigger's, because the size of a message is limited.
+    The trigger's own msg id must stay unused. A stream of several replicas on nats-server 2.10 or 2.11 notes the msg id
+    of a message that it refuses by its condition, and then drops the trigger. A stream that has the trigger may answer
+    "duplicate" before it looks at the condition. A subscriber may go by `ce-id` in the same way.
+
+    The IDs are as long as the trigger's, because the size of a message is limited.
     """
     ids = {name: _marked(len(trigger.headers[name].encode())) for name in (MSG_ID, EVENT_ID)}
     return {**trigger.headers, **ids, EXPECTED_LAST: _BEYOND_ANY}
