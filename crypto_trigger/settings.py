@@ -19,6 +19,7 @@ from crypto_trigger.table import SETTINGS, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from crypto_trigger.contexts import Value
     from crypto_trigger.env_file import Entry
 
 __all__ = ["SETTINGS", "Settings", "explain", "load"]
@@ -102,7 +103,7 @@ class _Finder:
         self._flags = flags
         self._environ = environ
         self._file: Mapping[str, Entry] = {}
-        self._context: Mapping[str, str] = {}
+        self._context: Mapping[str, Value] = {}
         self._context_origin = ""
         self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
         self._bound_by_deadline(began)
@@ -122,7 +123,8 @@ class _Finder:
             return None
         try:
             text = values.bounded(raw, _LONGEST_VALUE)
-            return setting.parse(files.read_text(values.path(text), self._until) if setting.reads else text)
+            named = setting.reads and not source.inline
+            return setting.parse(files.read_text(values.path(text), self._until) if named else text)
         except ValueError as error:
             if setting.default_of and source.origin == _BY_ATTRIBUTE[setting.default_of].variable:
                 self._wrong_as_default(setting, str(error))
@@ -154,8 +156,9 @@ class _Finder:
             return Source(setting, _decoded(raw), Layer.ENVIRONMENT, "the environment")
         if (entry := self._file.get(setting.variable)) and entry.value:
             return Source(setting, entry.value, Layer.ENV_FILE, entry.origin)
-        if setting.context_key and (raw := self._context.get(setting.context_key)):
-            return Source(setting, raw, Layer.CONTEXT, self._context_origin)
+        if setting.context_key and (value := self._context.get(setting.context_key)):
+            inline = value.inline
+            return Source(setting, value.text, Layer.CONTEXT, self._context_origin, secret=inline, inline=inline)
         return Source(setting, setting.default, Layer.DEFAULT, "the default")
 
     def _bound_by_deadline(self, began: float) -> None:
@@ -190,13 +193,16 @@ class _Finder:
 
         try:
             path = contexts.path_of(name, self._environ)
-            self._context, problems = contexts.read(path, _CONTEXT_KEYS, self._until)
+            reader = contexts.Reader(path, _CONTEXT_KEYS, self._environ, self._until)
         except ValueError as error:
             self.wrong(source, str(error))
             return
-        self._context_origin = f"context {masking.shown_path(path)}"
-        for problem in problems:
-            self.wrong(source, problem)
+        self._context, self._context_origin = reader.found, f"context {masking.shown_path(path)}"
+        # A value of a layer that takes precedence over the context counts, even if the context's is wrong.
+        counts = {setting.context_key for setting in SETTINGS if self._find(setting).layer < Layer.CONTEXT}
+        for key, problem in reader.problems.items():
+            if key not in counts:
+                self.wrong(source, problem)
 
     def _warn_of_unknown(self) -> None:
         known = {setting.variable for setting in SETTINGS} | {_TEST_SWITCH}
