@@ -61,6 +61,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     BUG = "bug"
     DRY_RUN = "dry-run"
+    REHEARSED = "rehearsed"
 
 
 class Fact:

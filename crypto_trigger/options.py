@@ -27,6 +27,14 @@ Force = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check every setting and say what would be published. Connects to nothing.")
 ]
+Rehearse = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        help="Connect and do all that a publish does, so that the server refuses the message in the end: "
+        "the status is that of a publish, and nothing is stored.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=_OUTPUT)]
 Quiet = Annotated[
     bool,

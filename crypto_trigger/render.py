@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
 
 
-def report_line(report: Report) -> str:
+def report_line(report: Report) -> str:  # noqa: PLR0911 - one for each kind of outcome
     """Return the result of a run for a person to read: one line, or several for several wrong settings."""
     match report.outcome:
         case Outcome.PUBLISHED:
@@ -23,10 +23,11 @@ def report_line(report: Report) -> str:
         case Outcome.DUPLICATE:
             return f"duplicate: {_slot(report)} is already {_place(report)}{_tried(report)}"
         case Outcome.SUPERSEDED:
-            later = f"the later trigger of {_moment(report.superseded_by)} is {_place(report)}"
-            return f"superseded: {_slot(report)} is not needed: {later}{_tried(report)}"
+            return f"superseded: {_slot(report)} is not needed: {_later(report)}{_tried(report)}"
         case Outcome.DRY_RUN:
             return _dry_run(report)
+        case Outcome.REHEARSED:
+            return _rehearsed(report)
         case (
             Outcome.UNKNOWN
             | Outcome.REJECTED
@@ -60,6 +61,10 @@ def _slot(report: Report) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return rfc3339(moment) if moment else "no slot"
+
+
+def _later(report: Report) -> str:
+    return f"the later trigger of {_moment(report.superseded_by)} is {_place(report)}"
 
 
 def _tried(report: Report) -> str:
@@ -99,6 +104,32 @@ def _dry_run(report: Report) -> str:
     )
 
 
+def _rehearsed(report: Report) -> str:
+    """Return what a rehearsal has shown, and how far it went."""
+    tried = _tried(report)
+    up_to = f"rehearsed up to the publish{tried}: {report.server}"
+    match report.delivery:
+        case Delivery.JETSTREAM | None:
+            return f"rehearsed{tried}: {_would_be(report)}{_GUARDS.get(report.guard or '', '')}; nothing was stored"
+        case Delivery.STREAMING:
+            accepted = f"takes the client in NATS Streaming cluster {report.cluster}"
+        case Delivery.CORE:
+            accepted = "takes the client"
+        case _:
+            assert_never(report.delivery)
+    return f"{up_to} {accepted}; {_slot(report)} was not sent, so whether it would be taken is not known"
+
+
+def _would_be(report: Report) -> str:
+    """Return what a publish would have come to."""
+    if report.seq is None:
+        return f"{_slot(report)} would be published in stream {report.stream} on {report.server}"
+    permitted = f"{report.server} permits publishing"
+    if report.superseded_by is None:
+        return f"{permitted}, but {_slot(report)} is already {_place(report)}"
+    return f"{permitted}, but {_slot(report)} is not needed: {_later(report)}"
+
+
 def _reason(report: Report) -> str:
     """Return why a run failed, what to do about it, and, for a publish, whether its trigger may be stored."""
     error = report.error
@@ -107,6 +138,8 @@ def _reason(report: Report) -> str:
     said = f"{error.message}; {error.hint}" if error.hint else error.message
     if report.scheduled_at is None:
         return said
+    if report.rehearsal and not error.perhaps:
+        return f"{said}; {_slot(report)} was rehearsed, and nothing was stored"
     match report.delivery:
         case Delivery.CORE:
             end = "may have been delivered" if error.perhaps else "was not delivered"

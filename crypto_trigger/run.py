@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crypto_trigger import signals
-from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError
+from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError, Usage
 from crypto_trigger.output import Output
 from crypto_trigger.streams import LEAST
 
@@ -50,7 +50,8 @@ class Run:
         # What is known of the settings; a setting whose value is wrong is missing. None before they are read.
         self._known: Mapping[str, Any] | None = None
         self._reports = "publish" in argv
-        self._monitored = self._reports and "--dry-run" not in argv
+        self._rehearsal = self._reports and "--rehearse" in argv
+        self._monitored = self._reports and not self._rehearsal and "--dry-run" not in argv
         self._deadline: float | None = None
 
     def end(self, command: Callable[[], None]) -> int:
@@ -71,16 +72,18 @@ class Run:
         verbose: bool = False,
         reports: bool = False,
         monitored: bool = False,
+        rehearsal: bool = False,
         lines: bool = False,
     ) -> Output:
         """Set the form of the output. Return the output.
 
         `reports` tells whether this command writes a report file; `monitored` whether it writes metrics and pings;
-        `lines` that the answer is many lines, each of which is one JSON object with `as_json`.
+        `rehearsal` whether it only rehearses a publish; `lines` that the answer is many lines, each of which is one
+        JSON object with `as_json`.
         """
         self.output.as_json, self.output.quiet, self.output.verbose = as_json, quiet, verbose
         self.output.lines = lines
-        self._reports, self._monitored = reports, monitored
+        self._reports, self._monitored, self._rehearsal = reports, monitored, rehearsal
         return self.output
 
     def load(self, env_file: str | None, **flags: str | None) -> Settings:
@@ -125,8 +128,11 @@ class Run:
             raise end.error() from end.last
 
     def succeed(self, receipt: Receipt) -> None:
-        """Report a successful publish."""
-        self._show(self._report(receipt.outcome, Status.OK).with_receipt(receipt))
+        """Report a successful publish, or a successful rehearsal of one."""
+        if self._rehearsal:
+            self._show(self._report(Outcome.REHEARSED, Status.OK).with_rehearsal(receipt))
+        else:
+            self._show(self._report(receipt.outcome, Status.OK).with_receipt(receipt))
 
     def dry_run(self, settings: Settings) -> None:
         """Report what a publish would send, and to which servers."""
@@ -142,6 +148,8 @@ class Run:
         outcome, status = verdict(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
+        if isinstance(error, Usage):
+            self.output.as_json = False  # nothing is printed on stdout
         self._show(self._report(outcome, status).with_error(error))
         return status
 
@@ -209,6 +217,8 @@ class Run:
         from crypto_trigger.report import Report
 
         report = Report.now(outcome, status, time.monotonic() - self.started)
+        if self._rehearsal:
+            report = report._replace(rehearsal=True)
         if self.settings:
             report = report.with_settings(self.settings)
         if self.draft:

@@ -144,18 +144,17 @@ class Publisher:
 
     async def _store(self, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
         headers = dict(trigger.headers)
-        if trigger.force:
-            guard = "none"
-        elif last.permitted:
-            guard = "compare-and-set"
+        if last.permitted and not trigger.force:
             headers[EXPECTED_LAST] = str(last.stored.seq if last.stored else 0)
-        else:
-            guard = "msg-id"
         seq, duplicate = await stream.publish(trigger, headers, known=last.stored is not None)
+        return self._receipt(Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED, seq, trigger, last, stream)
+
+    def _receipt(self, outcome: Outcome, seq: int | None, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
+        guarded = "compare-and-set" if last.permitted else "msg-id"
         return Receipt(
-            outcome=Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED,
+            outcome=outcome,
             seq=seq,
-            guard=guard,
+            guard="none" if trigger.force else guarded,
             server=str(stream.connection.server),
             warnings=() if trigger.force or last.stored else self._window_warning(),
         )

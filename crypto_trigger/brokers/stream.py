@@ -196,7 +196,7 @@ class Stream:
                 case _ if error.code and self._domain:
                     # A stream of the same name on this side of a leaf node may be the one that refuses.
                     raise NoAck(
-                        f"{error.message}; JetStream domain {self._domain} may have stored it",
+                        f"{error.message}; this may be another stream than that of JetStream domain {self._domain}",
                         error.hint,
                         error.fact,
                         error.said,
