@@ -191,7 +191,7 @@ def test_replicas_that_the_server_cannot_have_end_with_78_and_change_nothing(run
     assert config_of(place) == before
     assert result.status == 78
     assert result.out == ""
-    assert result.err.startswith(f"crypto-trigger: {place.url}: JetStream refuses: ")
+    assert result.err.startswith(f"crypto-trigger: {place.url}: JetStream refuses stream {place.stream}: ")
     assert is_one_clean_line(result.err)
 
 
