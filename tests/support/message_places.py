@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -159,27 +160,25 @@ def named(node):
     if source in NAMES:
         return NAMES[source]
     match node:
-        case ast.Name(name) | ast.Attribute(_, name):
-            found = name
         case ast.Call(ast.Name("command_line"), _):
-            return "command"
+            source = "command"
         case ast.Call(ast.Name("_place" | "_differences" as function), _):
-            return function.strip("_")
-        case ast.Call(_, [first, *_]) if not isinstance(first, ast.Constant):
-            return named(first)
-        case ast.Call(function, _):
-            return named(function)
-        case ast.Constant(value):
-            found = str(value)
+            source = function
+        case ast.Call(_, [ast.expr() as inner, *_]) if not isinstance(inner, ast.Constant):
+            source = named(inner)
+        case ast.Call(inner, _) | ast.BinOp(inner, _, _) | ast.IfExp(_, inner, _) | ast.BoolOp(_, [inner, *_]):
+            source = named(inner)
         case ast.Subscript(_, ast.Constant(str(key))):
-            return key
-        case ast.BinOp(left, _, _) | ast.IfExp(_, left, _) | ast.Subscript(left, _):
-            return named(left)
-        case ast.BoolOp(_, [first, *_]):
-            return named(first)
+            source = key
+        case ast.Subscript(inner, _):
+            source = named(inner)
+        case ast.Name(name) | ast.Attribute(_, name):
+            source = name
+        case ast.Constant(value):
+            source = str(value)
         case _:
-            found = "text"
-    return found.strip("_").replace("_", " ").lower()
+            source = "text"
+    return source.strip("_").replace("_", " ").lower()
 
 
 def is_message(text):
@@ -206,7 +205,7 @@ class _Finder:
         self.places = []
         self._module = module
         self._taken = set()
-        self._walk(tree, [])
+        self._walk(tree, ())
 
     def _walk(self, node, above):
         if self._is_silent(node):
@@ -220,7 +219,7 @@ class _Finder:
             if field not in ("annotation", "returns"):
                 for each in child if isinstance(child, list) else [child]:
                     if isinstance(each, ast.AST):
-                        self._walk(each, [*above, node])
+                        self._walk(each, (*above, node))
 
     def _is_silent(self, node):
         """Whether nothing within a tree is printed, or another page shows it."""
@@ -255,11 +254,12 @@ class _Finder:
         self.places.append(Place(self._module, node.lineno, text.strip("\n"), status, hint))
 
 
-def places():
+@cache
+def places(home=HOME):
     """Every text that the program may print, in the order of the modules and their lines."""
     found = []
-    for path in sorted(HOME.rglob("*.py")):
-        parts = path.relative_to(HOME).with_suffix("").parts
+    for path in sorted(home.rglob("*.py")):
+        parts = path.relative_to(home).with_suffix("").parts
         module = ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
         found += sorted(_Finder(module, ast.parse(path.read_text())).places, key=lambda place: place.line)
     return found
