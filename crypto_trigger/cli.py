@@ -44,6 +44,14 @@ class Commands(typer.core.TyperGroup):
             self.commands[_name(command)] = _build(command)
         return self.commands.get(cmd_name)
 
+    def get_help(self, ctx: Any) -> str:  # noqa: ANN401 - likewise
+        """Return the help: the options of the program, and each command with the first sentence of its help."""
+        from crypto_trigger.help_page import Entry
+
+        commands = [(name, str(self.get_command(ctx, name).help)) for name in self.list_commands(ctx)]
+        entries = [Entry(name, about.partition(". ")[0].removesuffix(".") + ".") for name, about in commands]
+        return options.help_of(self, ctx, [("Commands", entries)])
+
 
 def _all_commands() -> "list[typer.models.CommandInfo]":
     """Return the commands of this module and of `watch`, which is loaded, in the order of the help."""
@@ -75,6 +83,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
+    subcommand_metavar="COMMAND [OPTIONS]",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "exposition": "Prometheus's text format: docs/check.md",
     "masking": "patterns",
     "metrics_file.METRICS": "docs/pings-and-logs.md",
+    "help_page": "the help",
     "options": "the help",
     "output._STYLES": "the styles of a picture",
     "output._log": "the beginning of every line",
@@ -36,6 +37,7 @@ ELSEWHERE = {
     "values.Address": "a URL",
     "values._framed": "the form of a credentials file",
     "views.title": "the title of the picture",
+    "watch._THRESHOLDS": "the help",
     "web._basic": "a header",
     "web.target": "a URL",
 }
@@ -229,7 +231,8 @@ class _Finder:
             return node.name == "__repr__" or f"{self._module}.{node.name}" in ELSEWHERE
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            return f"{self._module}.{last_name(target)}" in ELSEWHERE
+            first = getattr(target, "elts", [target])[0]
+            return f"{self._module}.{last_name(first)}" in ELSEWHERE
         return isinstance(node, ast.Compare) or (isinstance(node, ast.Module) and self._module in ELSEWHERE)
 
     def _take_error(self, node):

@@ -41,7 +41,7 @@ FLOORS = (
     {"history", "strip", "findings"},
     {"freshness"},
     {"trigger", "credentials", "layout", "web_address"},
-    {"exposition", "values"},
+    {"exposition", "help_page", "values"},
     {"streams"},
     {"errors", "signals", "files", "masking"},
     {"__init__"},

@@ -90,8 +90,8 @@ def test_the_page_has_every_message_once_and_no_other():
     on_page = Counter(map(key, on_the_page()))
     code = Counter(map(key, from_code()))
     anew = f"bring it up to date with: PYTHONPATH=tests python {Path(__file__).relative_to(PAGE.parents[1])}"
-    assert not code - on_page, anew
-    assert not on_page - code, anew
+    assert [*(code - on_page)] == [], anew
+    assert [*(on_page - code)] == [], anew
 
 
 def test_each_row_says_when_the_line_comes_and_what_to_do():
