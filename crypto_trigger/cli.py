@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run. So annotations with classes that not every command loads are quoted one by one.
 
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -48,8 +49,8 @@ class Commands(typer.core.TyperGroup):
         """Return the help: the options of the program, and each command with the first sentence of its help."""
         from crypto_trigger.help_page import Entry
 
-        commands = [(name, str(self.get_command(ctx, name).help)) for name in self.list_commands(ctx)]
-        entries = [Entry(name, about.partition(". ")[0].removesuffix(".") + ".") for name, about in commands]
+        names = self.list_commands(ctx)
+        entries = [Entry(name, self.get_command(ctx, name).get_short_help_str()) for name in names]
         return options.help_of(self, ctx, [("Commands", entries)])
 
 
@@ -91,6 +92,10 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
+    if argv is None and "_CRYPTO_TRIGGER_COMPLETE" in os.environ:
+        from crypto_trigger.completion import complete
+
+        return complete(program)
     run = _run_of(sys.argv[1:] if argv is None else argv, is_process=argv is None)
     stdout, stderr = StringIO(), StringIO()
     try:

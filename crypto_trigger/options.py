@@ -91,6 +91,10 @@ class Command(typer.core.TyperCommand):
         """Return the help: a section for each group of options; options without a group come last."""
         return help_of(self, ctx)
 
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - Typer would cut the text there
+        """Return the first sentence of the help, for lists of commands."""
+        return (self.help or "").partition(". ")[0].removesuffix(".") + "."
+
 
 def help_of(command: Any, ctx: Any, others: "Sequence[tuple[str, Sequence[Entry]]]" = ()) -> str:  # noqa: ANN401 - likewise
     """Return the help of a command or of the program. `others` are sections after those of the options."""

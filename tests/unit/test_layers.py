@@ -17,7 +17,7 @@ FLOORS = (
     {"cli"},
     {"watch"},
     {"plugin"},
-    {"options", "run", "demo"},
+    {"completion", "options", "run", "demo"},
     {"listener", "views"},
     {"delivery", "output", "report_file", "metrics_file", "pings"},
     {"render", "plugin_formats", "arrival_formats", "picture"},
@@ -47,7 +47,7 @@ FLOORS = (
     {"__init__"},
 )
 ROOMS = {
-    "typer": {"cli", "options", "watch"},
+    "typer": {"cli", "completion", "options", "watch"},
     "backoff": {"retry"},
     "rich": {"output"},
     "nats": {"brokers."},
