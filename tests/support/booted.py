@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,12 +48,15 @@ mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs dev
 for name in null zero full random urandom tty; do touch dev/$name; mount --bind /dev/$name dev/$name; done
 ln -s /proc/self/fd dev/fd
-mkdir dev/shm
+mkdir dev/shm dev/pts
+mount -t devpts -o newinstance devpts dev/pts
+ln -s pts/ptmx dev/ptmx
 mount -t tmpfs -o mode=755 tmpfs run
 mkdir -p put_old
 pivot_root . put_old
 umount -l put_old
-exec {_SYSTEMD} --system --unit={_TARGET} --log-target=console --show-status=no
+mount --make-rshared /
+exec {_SYSTEMD} --system --unit={_TARGET} --log-target=journal --show-status=no
 """
 
 
@@ -81,9 +85,13 @@ class Booted:
         target.write_text(text)
         target.chmod(mode)
 
-    def journal(self, unit):
-        """What a unit and systemd on its behalf have logged, a line each."""
-        return self.must("journalctl", "--quiet", "--output=cat", "--unit", unit).splitlines()
+    def add_python(self):
+        """Put this interpreter into /opt/python, because a sandbox may hide where it is; returns its path there."""
+        self.must("mkdir", "/opt/python")
+        self.must("mount", "--bind", sys.base_prefix, "/opt/python")
+        self.write("/etc/ld.so.conf.d/python.conf", "/opt/python/lib\n")
+        self.must("ldconfig")
+        return f"/opt/python/bin/python{sys.version_info.major}.{sys.version_info.minor}"
 
     def shown(self, unit, name):
         """A property of a unit."""
@@ -101,7 +109,7 @@ def booted():
     with TemporaryDirectory() as folder:
         group.mkdir()
         # The whole group is ended at the end, with all that systemd has started.
-        enter = f"echo $$ > {group}/cgroup.procs; exec \"$@\""
+        enter = f'echo $$ > {group}/cgroup.procs; exec "$@"'
         flags = ("--mount", "--uts", "--ipc", "--cgroup", "--pid", "--fork", "--kill-child", "--propagation=private")
         command = ("bash", "-c", enter, "bash", program("unshare"), *flags, "bash", "-c", _BOOT, "bash", folder)
         environ = {"container": "test", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
