@@ -23,6 +23,9 @@ SERVICES, TIMERS = (PUBLISH, CHECK), ("crypto-trigger.timer", "crypto-trigger-ch
 DEFAULTS = load({}, "/dev/null", {})
 HOME, ENV_FILE = "/opt/crypto-trigger", "/etc/crypto-trigger.env"
 MAILBOX = "/var/mail/root"
+FOLDER_OF_METRICS = "/var/lib/prometheus/node-exporter"
+PAGE = (ROOT / "docs" / "scheduling.md").read_text()
+SECTION = re.search(r"^## systemd\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
 
 
 def unit(name):
@@ -156,9 +159,9 @@ class Host:
         lines = [f"{name}={value}\n" for name, value in {**self._settings, **changed}.items()]
         self.system.write(ENV_FILE, "".join(lines), 0o600)
 
-    def edit(self, service, *lines):
+    def edit(self, service, text):
         """Add to a service, as `systemctl edit` does."""
-        self.system.write(f"/etc/systemd/system/{service}.d/override.conf", "\n".join(("[Service]", *lines, "")))
+        self.system.write(f"/etc/systemd/system/{service}.d/override.conf", text)
         self.system.must("systemctl", "daemon-reload")
 
     def start(self, service):
@@ -216,7 +219,7 @@ def test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate(ho
 
 
 def test_without_a_server_there_are_three_runs_and_one_mail(host):
-    host.edit(PUBLISH, "RestartSec=100ms")
+    host.edit(PUBLISH, "[Service]\nRestartSec=100ms\n")
     host.set(NATS_URL="nats://127.0.0.1:1", CRYPTO_TRIGGER_GIVE_UP_AFTER="300ms")
     host.start(PUBLISH)
     mail = host.mail()
@@ -250,7 +253,6 @@ def test_what_another_run_cannot_change_is_mailed_at_once_and_named(change, says
 
 
 def test_a_missed_slot_is_mailed_by_the_check(host):
-    host.system.must("touch", "/etc/adjtime")
     assert host.start(CHECK) == ("success", 0)  # the stream is young
     host.set(CRYPTO_TRIGGER_EVERY="1s", CRYPTO_TRIGGER_GIVE_UP_AFTER="900ms", CRYPTO_TRIGGER_EARLY="0s")
     assert host.start(PUBLISH) == ("success", 0)
@@ -260,20 +262,26 @@ def test_a_missed_slot_is_mailed_by_the_check(host):
     assert line in host.mail()
 
 
-def test_the_program_gets_its_credentials_and_can_write_nowhere(host):
+def test_the_program_gets_its_credentials(host):
     with Server(arguments=["--user", "worker", "--pass", "right"]) as server:
         url = server.url.replace("://", "://worker:right@")
-        host.system.write("/etc/crypto-trigger.password", "right", 0o600)
-        host.edit(PUBLISH, "LoadCredential=password:/etc/crypto-trigger.password")
-        host.set(
-            NATS_URL=server.url,
-            NATS_USER="worker",
-            NATS_PASSWORD_FILE="${CREDENTIALS_DIRECTORY}/password",
-            CRYPTO_TRIGGER_METRICS_FILE="/opt/crypto-trigger.prom",
-        )
         assert do(sys.executable, "-m", "crypto_trigger", "setup", "--server", url).status == 0
+        host.system.write("/etc/crypto-trigger.password", "right", 0o600)
+        host.edit(PUBLISH, "[Service]\nLoadCredential=password:/etc/crypto-trigger.password\n")
+        host.set(NATS_URL=server.url, NATS_USER="worker", NATS_PASSWORD_FILE="${CREDENTIALS_DIRECTORY}/password")
         assert host.start(PUBLISH) == ("success", 0)
         assert len(stored(url, host.place.stream)) == 1
-    warning, published = host.said(PUBLISH)
-    assert "/opt/crypto-trigger.prom" in warning
-    assert published.startswith("published ")
+
+
+def test_the_program_writes_nowhere_but_where_an_operator_lets_it(host):
+    path = f"{FOLDER_OF_METRICS}/crypto-trigger.prom"
+    host.system.must("install", "-d", "-o", "daemon", FOLDER_OF_METRICS)
+    host.set(CRYPTO_TRIGGER_METRICS_FILE=path)
+    assert host.start(PUBLISH) == ("success", 0)
+    assert host.held() == 1
+    assert any(line.startswith("crypto-trigger: warning: ") and path in line for line in host.said(PUBLISH))
+    (block,) = re.findall(r"```ini\n(.*?)```", SECTION, re.DOTALL)
+    assert f"ReadWritePaths={FOLDER_OF_METRICS}\n" in block
+    host.edit(PUBLISH, block.replace("User=prometheus", "User=daemon"))
+    assert host.start(PUBLISH) == ("success", 0)
+    assert "crypto_trigger_last_run_exit_status" in (host.system.root / path.lstrip("/")).read_text()
