@@ -5,7 +5,7 @@ import sys
 __version__ = "0.1.0"
 
 # Every Python can read this file. An older one would fail at the syntax or the imports of another module.
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036 - that is why
     import os
 
     _found = sys.version.split()[0] + " (" + sys.executable + ")"

@@ -15,9 +15,10 @@ HOME = Path(crypto_trigger.__file__).parent
 FLOORS = (
     {"__main__"},
     {"cli"},
+    {"demo"},
     {"watch"},
     {"plugin"},
-    {"options", "run", "demo"},
+    {"options", "run"},
     {"listener", "views"},
     {"delivery", "output", "report_file", "metrics_file", "pings"},
     {"render", "plugin_formats", "arrival_formats", "picture"},
