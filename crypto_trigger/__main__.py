@@ -19,12 +19,9 @@ def main() -> None:
 
     signals.install()
     try:
-        try:
-            from crypto_trigger.cli import main as run
-        except ModuleNotFoundError as missing:
-            status = _not_installed(missing)
-        else:
-            status = run()
+        from crypto_trigger.entry import main as run
+
+        status = run()
     except signals.Signalled as signalled:
         status = _UNKNOWN if sys.argv[1:2] == ["check"] else 128 + signalled.signum
     except Exception:
@@ -36,22 +33,6 @@ def main() -> None:
     # All files are closed and all output is written. The interpreter's own clean-up would take a fiftieth of the run,
     # and would wait for threads.
     os._exit(status)
-
-
-def _not_installed(missing: ModuleNotFoundError) -> int:
-    """Say what to install where this is run from its source. Return the exit status. Raises what else is missing."""
-    if missing.name is None or missing.name.startswith("crypto_trigger"):
-        raise missing
-    import shlex
-
-    from crypto_trigger.errors import Status
-    from crypto_trigger.output import Output
-
-    Output().failure(
-        f"the library {missing.name} is not installed for {sys.executable}; install this program first, for example "
-        f"with: {shlex.quote(sys.executable)} -m venv .venv && .venv/bin/pip install ."
-    )
-    return _UNKNOWN if sys.argv[1:2] == ["check"] else Status.CONFIG
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import typer.core
 import typer.main
 
 from crypto_trigger import __version__, options, signals
-from crypto_trigger.errors import Interrupted, Status, Usage
+from crypto_trigger.errors import Status, Usage
 from crypto_trigger.run import Run
 
 if TYPE_CHECKING:
@@ -84,23 +84,22 @@ def main(argv: "Sequence[str] | None" = None) -> int:
     signals.install()
     run = _run_of(sys.argv[1:] if argv is None else argv, is_process=argv is None)
     stdout, stderr = StringIO(), StringIO()
-    try:
+
+    def parse() -> None:
         # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
         try:
             with redirect_stdout(stdout), redirect_stderr(stderr):
                 program(argv, prog_name="crypto-trigger", obj=run)
         finally:
             run.output.pass_on(stdout.getvalue(), "")
+
+    try:
+        return run.end(parse)
     except SystemExit as end:
         if problem := _problem(end):
             return run.refuse(Usage(problem), stderr.getvalue())
         run.output.pass_on("", stderr.getvalue())
         return (end.code or run.status) if isinstance(end.code, int) else int(Status.BUG)
-    except signals.Signalled as signalled:
-        return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
-    except Exception as error:  # noqa: BLE001 - every failure is reported here
-        return run.fail(error)
-    return run.status
 
 
 def _run_of(argv: "Sequence[str]", *, is_process: bool) -> Run:
@@ -147,27 +146,18 @@ def publish(
     **flags: str | None,
 ) -> None:
     """Deliver this slot's trigger. With delivery jetstream it is stored once, however often this runs."""
-    run: Run = context.obj
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True, monitored=not dry_run)
-    settings = run.load(env_file, **flags)
-    draft = run.draft_trigger(settings, force=force, offline=dry_run)
-    if dry_run:
-        from crypto_trigger.brokers.access import Access
+    from crypto_trigger.publishing import publish as run_publish
 
-        Access.from_settings(settings)  # a publish loads and checks these before it connects
-        draft.fix(None)
-        run.dry_run(settings)
-        return
-    from crypto_trigger.brokers import publisher
-    from crypto_trigger.delivery import deliver
-    from crypto_trigger.retry import Limits, complete
-
-    deliverer = publisher(settings)
-    limits = Limits.from_settings(settings, run.reading, run.kept)
-    receipt = complete(deliver(draft, deliverer, limits, output.waiting))
-    guard = f"; guard: {receipt.guard}" if receipt.guard else ""
-    output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
-    run.succeed(receipt)
+    run_publish(
+        context.obj,
+        env_file=env_file,
+        force=force,
+        dry_run=dry_run,
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+        **flags,
+    )
 
 
 @app.command(epilog="Example: crypto-trigger setup --server nats://localhost:4222 --replicas 3")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from crypto_trigger import signals, watch
+from crypto_trigger import signals
 from crypto_trigger.brokers.follower import Follower
 from crypto_trigger.brokers.held import Reader
 from crypto_trigger.brokers.inspection import Inspection
@@ -24,10 +24,11 @@ from crypto_trigger.brokers.subscriber import Subscriber
 from crypto_trigger.delivery import deliver
 from crypto_trigger.draft import Draft
 from crypto_trigger.errors import BrokerError, Interrupted, Status, Unavailable
-from crypto_trigger.findings import examine, window_length
+from crypto_trigger.findings import Thresholds, examine, window_length
 from crypto_trigger.freshness import State
 from crypto_trigger.history import History
 from crypto_trigger.listener import Bounds, Listener
+from crypto_trigger.lookback import looking_back
 from crypto_trigger.plugin_formats import Answer, nagios
 from crypto_trigger.render import report_line, setup_line
 from crypto_trigger.report import Report, verdict
@@ -141,17 +142,17 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
 
 async def _check(output: Output, settings: Settings) -> None:
     output.answer("\n$ crypto-trigger check", {})
-    since, cadence = watch.looking_back(settings, "1h", None)
+    since, cadence = looking_back(settings, "1h", None)
     since = window_length(since, settings.every)
     held, consumers = await _done(settings, Inspection(settings, since, ()))
-    result = examine(held, consumers, since, cadence, watch.thresholds(cadence, 1, 2, None, None))
+    result = examine(held, consumers, since, cadence, Thresholds(1, 2, cadence.grace, cadence.every))
     answer = Answer(result.level, result.findings, settings.stream, settings.subject, result)
     output.answer(f"{nagios(answer)}\n(status {int(result.level)})", {})
 
 
 async def _history(output: Output, settings: Settings) -> None:
     output.answer("\n$ crypto-trigger history", {})
-    since, cadence = watch.looking_back(settings, "24h", None)
+    since, cadence = looking_back(settings, "24h", None)
     held = await _done(settings, Reader(settings, since + settings.every + settings.early))
     found = History.of(held.messages, held.first, held.now, since, cadence, held.subject, settings.stream)
     show_history(found, output, None)

@@ -16,7 +16,7 @@ from support.processes import Process, beginning_with, execute, is_one_clean_lin
 from support.streams import put
 from support.traces import children, using
 
-from crypto_trigger import watch
+from crypto_trigger import checking
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_demo_tells_the_whole_story_in_under_five_seconds():
 @pytest.mark.usefixtures("scratch")
 def test_demo_checks_as_check_does_and_explains_a_late_trigger():
     said = execute("demo").out
-    options = inspect.signature(watch.check).parameters
+    options = inspect.signature(checking.check).parameters
     assert f" slots in {options['since'].default} | " in said
     assert f" missed=0;{options['missed_warn'].default};{options['missed_critical'].default};0 " in said
     state, explained = re.search(r"crypto-trigger history\n\S+ (\w+) .*\n\(status 0(.*)\)", said).groups()

@@ -137,6 +137,19 @@ def test_the_env_example_is_read_without_a_complaint_even_with_every_line_in_for
     assert (result.status, result.err) == (0, "")
 
 
+def test_the_tests_and_benchmarks_that_the_pages_name_exist():
+    """A name without a folder is in the folder of the name before it."""
+    missing, folder, named = [], None, 0
+    for page in (ROOT / "docs").glob("*.md"):
+        for path in re.findall(r"`((?:[\w/]+/)?(?:test_)?\w+\.py)`", page.read_text()):
+            folder = (ROOT / path).parent if "/" in path else folder
+            named += 1
+            if not (folder / path.rpartition("/")[2]).exists():
+                missing.append(f"{page.name}: {path}")
+    assert named > 10
+    assert missing == []
+
+
 # What the pages show of a terminal. Those of docs/setup.md and docs/deliveries.md that need other servers have their
 # tests beside those servers.
 

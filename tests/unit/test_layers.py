@@ -14,11 +14,12 @@ HOME = Path(crypto_trigger.__file__).parent
 # Each floor may import from those below it, and from nothing beside or above it.
 FLOORS = (
     {"__main__"},
+    {"entry"},
     {"cli"},
-    {"demo"},
     {"watch"},
+    {"checking", "publishing"},
     {"plugin"},
-    {"options", "run"},
+    {"options", "run", "demo"},
     {"listener", "views"},
     {"delivery", "output", "report_file", "metrics_file", "pings"},
     {"render", "plugin_formats", "arrival_formats", "picture"},
@@ -35,6 +36,7 @@ FLOORS = (
     {"brokers.tls", "brokers.fault_table", "brokers.jetstream_errors"},
     {"brokers.failures"},
     {"retry", "server", "draft", "command_line", "web"},
+    {"lookback"},
     {"settings"},
     {"table"},
     {"setting", "agreement", "contexts", "env_file"},

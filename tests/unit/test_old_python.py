@@ -1,15 +1,12 @@
-"""What an older Python, or one without our libraries, says where the program is run from its source."""
+"""What an older Python says where the program is run from its source."""
 
 import ast
 import os
 import runpy
-import shlex
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
-from support.shell import do
 
 import crypto_trigger
 
@@ -45,24 +42,3 @@ def test_the_check_is_in_words_that_every_python_reads():
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     assert imported == {"sys", "os"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-
-
-@pytest.mark.parametrize(("command", "status"), [("publish", 78), ("check", 3)])
-def test_a_python_without_our_libraries_is_told_how_to_install_the_program(command, status):
-    # Without `site` there are none.
-    ended = do(sys.executable, "-S", "-m", "crypto_trigger", command, cwd=PACKAGE.parents[1])
-    assert (ended.status, ended.out) == (status, "")
-    assert ended.err == (
-        f"crypto-trigger: the library typer is not installed for {sys.executable}; install this program first, for "
-        f"example with: {shlex.quote(sys.executable)} -m venv .venv && .venv/bin/pip install .\n"
-    )
-
-
-def test_a_part_of_our_own_that_is_missing_is_a_bug(tmp_path):
-    part = tmp_path / PACKAGE.parent.name
-    part.mkdir()
-    for name in ("__init__.py", "__main__.py", "signals.py"):
-        shutil.copy(PACKAGE.with_name(name), part)
-    ended = do(sys.executable, "-S", "-m", part.name, cwd=tmp_path)
-    assert (ended.status, ended.out) == (1, "")
-    assert ended.err.endswith("ModuleNotFoundError: No module named 'crypto_trigger.cli'\n")
