@@ -12,7 +12,9 @@ from support.shell import ROOT, do
 
 # Each test has a home of its own.
 _HOME = Path.home()
-OLD = ("2.7", "3.6", "3.8", "3.9", "3.10")
+OLD = ("2.7", "3.6", "3.8", "3.10")
+# Making an environment, building and installing.
+_PATIENCE = 300
 
 
 def old_python(version):
@@ -26,7 +28,7 @@ def old_python(version):
 
 
 @pytest.mark.parametrize("version", OLD)
-@pytest.mark.parametrize(("command", "status"), [("publish", 78), ("check", 3), ("--help", 78)])
+@pytest.mark.parametrize(("command", "status"), [("publish", 78), ("check", 3)])
 def test_an_old_python_is_told_in_one_line_that_it_is_too_old(command, status, version):
     # It would write its bytecode beside the source, some in the same folder.
     ended = do(old_python(version), "-B", "-m", "crypto_trigger", command, cwd=ROOT)
@@ -38,9 +40,9 @@ def test_an_old_python_is_told_in_one_line_that_it_is_too_old(command, status, v
 @pytest.mark.skipif(not ALL, reason="asks a package index; CRYPTO_TRIGGER_TEST_ALL=1 runs it")
 @pytest.mark.parametrize("version", OLD[2:])
 def test_the_pip_of_an_old_python_says_that_it_is_too_old(version, tmp_path, installed):
-    must = do(old_python(version), "-m", "venv", tmp_path)
+    must = do(old_python(version), "-m", "venv", tmp_path, timeout=_PATIENCE)
     assert must.status == 0, must
-    ended = do(tmp_path / "bin" / "pip", "install", "-q", installed.wheel, timeout=120)
+    ended = do(tmp_path / "bin" / "pip", "install", "-q", installed.wheel, timeout=_PATIENCE)
     assert ended.status == 1
     said = rf"Package 'crypto-trigger' requires a different Python: {re.escape(version)}\.\d+ not in '>=3\.11'"
     assert re.search(said, ended.err), ended.err
