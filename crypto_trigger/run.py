@@ -60,9 +60,28 @@ class Run:
             command()
         except signals.Signalled as signalled:
             return self.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
+        except ModuleNotFoundError as missing:
+            return self.lack(missing)
         except Exception as error:  # noqa: BLE001 - every failure is reported here
             return self.fail(error)
         return self.status
+
+    def lack(self, missing: ModuleNotFoundError) -> int:
+        """Report a module that was not found and return the exit status.
+
+        A library is not there where the program is run from its source, by an interpreter that it is not installed for.
+        """
+        if missing.name is None or missing.name.startswith("crypto_trigger"):
+            return self.fail(missing)
+        import shlex
+        import sys
+
+        return self.fail(
+            ConfigError(
+                f"the library {missing.name} is not installed for {sys.executable}; install this program first, for "
+                f"example with: {shlex.quote(sys.executable)} -m venv .venv && .venv/bin/pip install ."
+            )
+        )
 
     def begin(
         self,
