@@ -51,8 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     given = plain(words)
     if given is None:
-        from crypto_trigger.cli import main as parse
+        try:
+            from crypto_trigger.cli import main as parse
+        except ModuleNotFoundError as missing:
+            from crypto_trigger.plugin import CheckRun
+            from crypto_trigger.run import Run
 
+            return (CheckRun if "check" in words[:1] else Run)(words).lack(missing)
         return parse(argv)
     signals.install()
     if words[0] == "check":

@@ -39,7 +39,8 @@ def report_line(report: Report) -> str:  # noqa: PLR0911 - one for each kind of 
         ):
             return _reason(report)
         case Outcome.BUG:
-            return "this is a bug in crypto-trigger; please report it with the lines above"
+            end = _perhaps(report, perhaps=True)
+            return f"this is a bug in crypto-trigger; please report it with the lines above{end}"
         case _:
             assert_never(report.outcome)
 
@@ -136,18 +137,23 @@ def _reason(report: Report) -> str:
     if error is None:
         return str(report.outcome)
     said = f"{error.message}; {error.hint}" if error.hint else error.message
-    if report.scheduled_at is None:
-        return said
-    if report.rehearsal and not error.perhaps:
+    if report.rehearsal and report.scheduled_at is not None and not error.perhaps:
         return f"{said}; {_slot(report)} was rehearsed, and nothing was stored"
+    return f"{said}{_perhaps(report, perhaps=error.perhaps or False)}"
+
+
+def _perhaps(report: Report, *, perhaps: bool) -> str:
+    """Return whether the trigger may be stored, as the end of a line; an empty text where there is no trigger."""
+    if report.scheduled_at is None:
+        return ""
     match report.delivery:
         case Delivery.CORE:
-            end = "may have been delivered" if error.perhaps else "was not delivered"
+            end = "may have been delivered" if perhaps else "was not delivered"
         case Delivery.JETSTREAM | Delivery.STREAMING | None:
-            end = "may be stored" if error.perhaps else "was not stored"
+            end = "may be stored" if perhaps else "was not stored"
         case _:
             assert_never(report.delivery)
-    return f"{said}; {_slot(report)} {end}"
+    return f"; {_slot(report)} {end}"
 
 
 def setup_line(setup: SetupResult) -> str:
@@ -155,6 +161,7 @@ def setup_line(setup: SetupResult) -> str:
     from crypto_trigger.brokers.setup import Change  # loaded already; a publish does not load it
 
     name = f"stream {setup.stream}"
+    there = f"{name} on {setup.server}"
     created = ", ".join(f"{key} {value}" for key, value in setup.created.items())
     match setup.change:
         case Change.CREATED:
@@ -162,13 +169,13 @@ def setup_line(setup: SetupResult) -> str:
         case Change.WOULD_CREATE:
             line = f"dry run: {name} would be created on {setup.server}: {created}"
         case Change.UNCHANGED:
-            line = f"{name} is as needed"
+            line = f"{there} is as needed"
         case Change.UPDATED:
-            line = f"{name} updated: {_differences(setup, 'was', 'is')}"
+            line = f"{there} updated: {_differences(setup, 'was', 'is')}"
         case Change.WOULD_UPDATE:
-            line = f"dry run: {name} would be updated: {_differences(setup, 'is', 'would be')}"
+            line = f"dry run: {there} would be updated: {_differences(setup, 'is', 'would be')}"
         case Change.DIFFERS:
-            line = f"{name} differs: {_differences(setup, 'is', 'must be')}"
+            line = f"{there} differs: {_differences(setup, 'is', 'must be')}"
         case _:
             assert_never(setup.change)
     notes = ", ".join(

@@ -54,10 +54,13 @@ class Publisher:
                     # With a domain, a stream of the same name on this side of a leaf node may be the one that refuses.
                     attempt.sent = self._settings.js_domain is not None
                     last = await self._read_again(stream, last, lost, draft)
+        from crypto_trigger.brokers.jetstream_errors import BUSY  # only a failure needs it
+
         kind = NoAck if attempt.sent else Unavailable
         raise kind(
             f"{connection.server}: other messages kept coming first on {trigger.subject}",
-            fact=Fact.OTHER_MESSAGE_FIRST,
+            BUSY,
+            Fact.OTHER_MESSAGE_FIRST,
         )
 
     def again(self) -> str:

@@ -192,11 +192,13 @@ class Registration:
             problem = error.message
         except (TimeoutError, asyncio.CancelledError):
             problem = "no answer in time"
-        return (
-            (f"NATS Streaming has not closed the registration of client {self._client_id}: {problem}",)
-            if problem
-            else ()
+        if not problem:
+            return ()
+        warning = (
+            f"NATS Streaming has not closed the registration of client {self._client_id}: {problem}; "
+            "the server removes it after some minutes"
         )
+        return (warning,)
 
     async def send_close(self) -> None:
         """Send the request to close the registration, and await no answer. Raises nothing."""
