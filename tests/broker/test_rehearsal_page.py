@@ -9,6 +9,8 @@ from support.clocks import roomy
 from support.shell import ROOT, console, do
 from support.streams import stored
 
+from crypto_trigger.brokers.jetstream_rehearsal import MARK
+
 PAGE = (ROOT / "docs" / "rehearsal.md").read_text()
 (SHOWN,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 (SCRIPT,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -52,6 +54,4 @@ def test_the_script_fails_before_the_stream_is_there_and_passes_then_and_stores_
 
 
 def test_the_prefix_of_the_ids_is_that_of_the_program():
-    from crypto_trigger.brokers.jetstream_rehearsal import _MARK
-
-    assert f"begin with `{_MARK}`" in " ".join(PAGE.split())
+    assert f"begin with `{MARK}`" in " ".join(PAGE.split())
