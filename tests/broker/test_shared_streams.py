@@ -143,8 +143,8 @@ def test_notes_alone_are_told_and_end_with_0(run, place):
         result = run("setup", *options)
         assert config_of(place) == before
         line = (
-            f"stream {place.stream} on {place.url} is as needed; left to its owner: allow_direct is off, max_age is unlimited, "
-            "max_msgs is 100, storage is memory (a server that stops loses the triggers)\n"
+            f"stream {place.stream} on {place.url} is as needed; left to its owner: allow_direct is off, "
+            "max_age is unlimited, max_msgs is 100, storage is memory (a server that stops loses the triggers)\n"
         )
         assert result == (0, line, "")
 
