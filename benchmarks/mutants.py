@@ -4,8 +4,8 @@
 
 The work tree is copied, and the copy gets a virtual environment of its own. First each test file runs once without a
 change, which tells how long it takes and which lines of the package it runs, in other processes, too. Then for each
-mutant the unit and property tests run, and after them the other test files that run the changed line, quickest first, until one
-fails. Linux and Python 3.12 or later, because lines are recorded with sys.monitoring.
+mutant the unit and property tests run, and after them the other test files that run the changed line, quickest first,
+until one fails. Linux and Python 3.12 or later, because lines are recorded with sys.monitoring.
 """
 
 from __future__ import annotations
@@ -228,9 +228,8 @@ def main() -> None:
         mutants = sample(modules, options.number, random.Random(seed))
         _say(f"seed {seed}: {len(mutants)} mutants in {len({mutant.module for mutant in mutants})} modules")
         files = baseline(copy, _test_files(options.tests), options.limit)
-        _say(
-            f"{len(files)} test files beside {' and '.join(UNIT)}, {sum(file.seconds for file in files):.0f} s without a change"
-        )
+        seconds = sum(file.seconds for file in files)
+        _say(f"{len(files)} test files beside {' and '.join(UNIT)}, {seconds:.0f} s without a change")
         verdicts: Counter[str] = Counter()
         for number, mutant in enumerate(mutants, 1):
             since = time.monotonic()

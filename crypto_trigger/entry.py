@@ -36,7 +36,12 @@ _OUTPUT: dict[str, tuple[str, Any]] = {
     "-v": ("verbose", True),
 }
 _SWITCHES: dict[str, dict[str, tuple[str, Any]]] = {
-    "publish": {"--force": ("force", True), "--dry-run": ("dry_run", True), **_OUTPUT},
+    "publish": {
+        "--force": ("force", True),
+        "--dry-run": ("dry_run", True),
+        "--rehearse": ("rehearse", True),
+        **_OUTPUT,
+    },
     "check": _OUTPUT,
 }
 
