@@ -69,7 +69,7 @@ class Booted:
 
     def do(self, *command, **options):
         """Run a command there, as root; how it ended."""
-        enter = ("nsenter", "-t", self._pid, "--mount", "--uts", "--ipc", "--cgroup", "--pid", "--root", "--wd=/")
+        enter = ("nsenter", "-t", self._pid, "--mount", "--uts", "--ipc", "--cgroup", "--pid")
         environ = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         return do(*enter, *command, **{"env": environ, **options})
 
