@@ -200,7 +200,7 @@ def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_wor
     program("curl")
     folder = ROOT / "deploy" / "elastic-beanstalk"
     (check,) = re.findall(r"^ExecStart=(.*)", (SYSTEMD / "crypto-trigger-check.service").read_text(), re.MULTILINE)
-    (ping,) = re.findall(r"^ExecStartPost=-(.*)", (folder / "crypto-trigger" / "ping.conf").read_text(), re.MULTILINE)
+    (ping,) = re.findall(r"^ExecStart=-(.*)", (folder / "crypto-trigger" / "ping.conf").read_text(), re.MULTILINE)
     name, url = re.search(r"setenv (\w+)=(\S+)", code("Elastic Beanstalk")).groups()
     hook = (folder / ".platform" / "hooks" / "postdeploy" / "50_crypto_trigger.sh").read_text()
     (written,) = re.findall(r'^ *echo "(url = .*)" >', hook, re.MULTILINE)
