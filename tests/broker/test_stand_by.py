@@ -1,14 +1,13 @@
 """A run as the stand-by of a schedule of the server's own: what it sees of the schedule, and what it cannot see."""
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from support import schedules
 from support.clocks import roomy
 from support.patience import until
-from support.processes import Process, execute
+from support.processes import Process
 from support.streams import stored
 
 from crypto_trigger.server import Server

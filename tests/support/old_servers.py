@@ -10,11 +10,11 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from crypto_trigger import server
 from crypto_trigger.server import Server
 from support.programs import ALL
 
@@ -39,6 +39,12 @@ def find(release):
     pytest.skip(missing)
 
 
+def run_on(release):
+    """Let every test that starts a server start one of this release."""
+    found = look(release) or pytest.exit(f"there is no nats-server-{release}", returncode=2)
+    server.program = lambda: found
+
+
 def version(path):
     """The version a nats-server says it has: `2.9.25`."""
     said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=True).stdout
@@ -50,6 +56,6 @@ def serving(path, *, jetstream=True, arguments=()):
     """The server at this path, running while the block does."""
     with (
         patch("crypto_trigger.server.program", lambda: path),
-        Server(jetstream=jetstream, arguments=arguments) as server,
+        Server(jetstream=jetstream, arguments=arguments) as running,
     ):
-        yield server
+        yield running
