@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run. So annotations with classes that not every command loads are quoted one by one.
 
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -44,6 +45,14 @@ class Commands(typer.core.TyperGroup):
             self.commands[_name(command)] = _build(command)
         return self.commands.get(cmd_name)
 
+    def get_help(self, ctx: Any) -> str:  # noqa: ANN401 - likewise
+        """Return the help: the options of the program, and each command with the first sentence of its help."""
+        from crypto_trigger.help_page import Entry
+
+        names = self.list_commands(ctx)
+        entries = [Entry(name, self.get_command(ctx, name).get_short_help_str()) for name in names]
+        return options.help_of(self, ctx, [("Commands", entries)])
+
 
 def _all_commands() -> "list[typer.models.CommandInfo]":
     """Return the commands of this module and of `watch`, which is loaded, in the order of the help."""
@@ -75,6 +84,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
+    subcommand_metavar="COMMAND [OPTIONS]",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -82,6 +92,10 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
+    if argv is None and "_CRYPTO_TRIGGER_COMPLETE" in os.environ:
+        from crypto_trigger.completion import complete
+
+        return complete(program)
     run = _run_of(sys.argv[1:] if argv is None else argv, is_process=argv is None)
     stdout, stderr = StringIO(), StringIO()
 
@@ -140,6 +154,7 @@ def publish(
     env_file: options.EnvFile = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
+    rehearse: options.Rehearse = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -153,6 +168,7 @@ def publish(
         env_file=env_file,
         force=force,
         dry_run=dry_run,
+        rehearse=rehearse,
         as_json=as_json,
         quiet=quiet,
         verbose=verbose,

@@ -36,7 +36,12 @@ _OUTPUT: dict[str, tuple[str, Any]] = {
     "-v": ("verbose", True),
 }
 _SWITCHES: dict[str, dict[str, tuple[str, Any]]] = {
-    "publish": {"--force": ("force", True), "--dry-run": ("dry_run", True), **_OUTPUT},
+    "publish": {
+        "--force": ("force", True),
+        "--dry-run": ("dry_run", True),
+        "--rehearse": ("rehearse", True),
+        **_OUTPUT,
+    },
     "check": _OUTPUT,
 }
 
@@ -46,8 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     given = plain(words)
     if given is None:
-        from crypto_trigger.cli import main as parse
+        try:
+            from crypto_trigger.cli import main as parse
+        except ModuleNotFoundError as missing:
+            from crypto_trigger.plugin import CheckRun
+            from crypto_trigger.run import Run
 
+            return (CheckRun if "check" in words[:1] else Run)(words).lack(missing)
         return parse(argv)
     signals.install()
     if words[0] == "check":

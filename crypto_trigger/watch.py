@@ -16,10 +16,19 @@ from crypto_trigger.setting import Group
 if TYPE_CHECKING:
     from crypto_trigger.run import Run
 
+# Groups of options in the help, beside those of the settings.
+_THRESHOLDS, _CONSUMERS, _END = "Missed slots", "Consumers", "End"
+
 app = typer.Typer()
-_SINCE = typer.Option(metavar="DURATION", help="How far back to look.", rich_help_panel=Group.TIME)
-Since = Annotated[str, _SINCE]
-MaybeSince = Annotated[str | None, _SINCE]
+Since = Annotated[str, typer.Option(metavar="DURATION", help="How far back to look.", rich_help_panel=Group.TIME)]
+MaybeSince = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="Print the triggers of this time first.  [default: only new ones]",
+        rich_help_panel=Group.TIME,
+    ),
+]
 Grace = Annotated[
     str | None,
     typer.Option(
@@ -31,17 +40,32 @@ Grace = Annotated[
 Svg = Annotated[
     str | None, typer.Option(metavar="PATH", help="Write the picture to this file.", rich_help_panel=Group.OUTPUT)
 ]
-MissedWarn = Annotated[int, typer.Option(min=1, metavar="N", help="WARNING from so many missed slots.")]
-MissedCritical = Annotated[int, typer.Option(min=1, metavar="N", help="CRITICAL from so many missed slots.")]
+MissedWarn = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="WARNING if so many slots, or more, were missed.", rich_help_panel=_THRESHOLDS
+    ),
+]
+MissedCritical = Annotated[
+    int,
+    typer.Option(
+        min=1, metavar="N", help="CRITICAL if so many slots, or more, were missed.", rich_help_panel=_THRESHOLDS
+    ),
+]
 Consumer = Annotated[
     list[str] | None,
-    typer.Option(metavar="NAME", help="Has this consumer acknowledged the triggers? May be given several times."),
+    typer.Option(
+        metavar="NAME",
+        help="Check that this consumer has acknowledged the triggers. May be given several times.",
+        rich_help_panel=_CONSUMERS,
+    ),
 ]
 ConsumerWarn = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
         help="WARNING if a consumer has not acknowledged a trigger for longer.  [default: the grace]",
+        rich_help_panel=_CONSUMERS,
     ),
 ]
 ConsumerCritical = Annotated[
@@ -49,6 +73,7 @@ ConsumerCritical = Annotated[
     typer.Option(
         metavar="DURATION",
         help="CRITICAL if a consumer has not acknowledged a trigger for longer.  [default: one slot]",
+        rich_help_panel=_CONSUMERS,
     ),
 ]
 Format = Annotated[
@@ -66,8 +91,13 @@ OutputFile = Annotated[
         metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=Group.OUTPUT
     ),
 ]
-Count = Annotated[int | None, typer.Option("--count", min=1, help="End after so many triggers.")]
-For = Annotated[str | None, typer.Option("--for", metavar="DURATION", help="End after this time.")]
+Count = Annotated[
+    int | None,
+    typer.Option("--count", min=1, metavar="N", help="End after so many triggers.", rich_help_panel=_END),
+]
+For = Annotated[
+    str | None, typer.Option("--for", metavar="DURATION", help="End after this time.", rich_help_panel=_END)
+]
 JsonLines = Annotated[
     bool, typer.Option("--json", help="Print each trigger as one JSON object.", rich_help_panel=Group.OUTPUT)
 ]

@@ -12,6 +12,7 @@ OWN = [
     "--env-file",
     "--force",
     "--dry-run",
+    "--rehearse",
     "--json",
     "--quiet",
     "-q",
