@@ -21,10 +21,10 @@ from pythons import VERSIONS, NotToBeHad, Python, found, from_debian
 ROOT = Path(__file__).parents[1]
 # What depends most on the interpreter: signals, deadlines, what a start loads and costs.
 WHEEL = (
-    *("publish", "one_per_slot", "failed_publish", "failure_lines", "unacknowledged", "signals"),
-    *("scarce_resources", "tls", "core", "startup", "cost", "lazy_imports"),
+    *("publish", "one_per_slot", "failed_publish", "unacknowledged", "signals"),
+    *("early_ends", "scarce_resources", "startup", "lazy_imports"),
 )
-SOURCE = ("publish", "one_per_slot", "failed_publish", "early_ends")
+SOURCE = ("publish", "one_per_slot")
 NOBODY = 65534
 
 
