@@ -47,6 +47,8 @@ _NKEY_SEED = r"SU[A-Z2-7]{56}"
 # How stderr is written. Plain texts, because an enumeration takes longer to define.
 LogFormat = Literal["text", "json"]
 LATEST = datetime.max.replace(tzinfo=UTC)
+# Where a 64-bit count of nanoseconds ends: Python 3.11 and 3.12 show later times as this one, 3.13 raises an error.
+_END_OF_COUNT = datetime(2262, 4, 11, 23, 47, 16, tzinfo=UTC)
 
 
 class Delivery(StrEnum):
@@ -73,6 +75,11 @@ class Address(NamedTuple):
 
     def __repr__(self) -> str:
         return str(self)
+
+    @property
+    def anonymous(self) -> Address:
+        """The same address without credentials."""
+        return self._replace(user="", password="", token="")
 
 
 class Creds:
@@ -214,9 +221,10 @@ def instant(raw: str) -> datetime:
 def now() -> datetime:
     """Return the time of this host's clock, in UTC; `LATEST` for a clock beyond what Python can count (year 2262)."""
     try:
-        return datetime.now(UTC)
+        moment = datetime.now(UTC)
     except (ValueError, OverflowError, OSError):
         return LATEST
+    return moment if moment < _END_OF_COUNT else LATEST
 
 
 def rfc3339(moment: datetime) -> str:
@@ -350,10 +358,10 @@ def mounted_secret(content: str) -> str:
 
 
 def nkey_seed(content: str) -> str:
-    """Return the user seed that an nkey file holds: 58 characters that begin with `SU`."""
-    seed = content.strip()
+    """Return the user seed that an nkey file holds, alone or in a frame: 58 characters that begin with `SU`."""
+    seed = _framed(content, "USER NKEY SEED") or content.strip()
     if not re.fullmatch(_NKEY_SEED, seed):
-        raise ValueError("names a file that holds no user nkey seed (58 characters, SU...)")
+        raise ValueError("holds no user nkey seed (58 characters, SU...)")
     return seed
 
 
@@ -364,9 +372,9 @@ def creds(content: str) -> Creds:
     """
     jwt, seed = _framed(content, "NATS USER JWT"), _framed(content, "USER NKEY SEED")
     if not jwt:
-        raise ValueError("names a file without its NATS USER JWT part; make it with: nsc generate creds")
+        raise ValueError("has no NATS USER JWT part; make the file with: nsc generate creds")
     if not seed or not re.fullmatch(_NKEY_SEED, seed):
-        raise ValueError("names a file without its USER NKEY SEED part; make it with: nsc generate creds")
+        raise ValueError("has no USER NKEY SEED part; make the file with: nsc generate creds")
     return Creds(jwt, seed)
 
 

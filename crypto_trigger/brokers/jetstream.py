@@ -22,6 +22,9 @@ EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 # How often one attempt publishes again after it lost a race, and how long it waits before it reads again, in seconds.
 _RACES = 20
 _RACE_WAIT = 0.01
+# A schedule that was due while the server was down fires 250 ms after it came back (`resetTimer` in nats-server's
+# `server/scheduler.go`). After a failed attempt, a run waits for it as long as this, in seconds.
+_CATCHES_UP = 1.0
 # The server's time cannot be asked for. Other failures may pass.
 _CANNOT_ASK = (Fact.NO_PERMISSION, Fact.NO_RESPONDERS)
 
@@ -42,6 +45,9 @@ class Publisher:
         async with self._servers.connect(attempt) as connection:
             stream = Stream(connection, self._settings)
             last = await self._read(stream, draft, attempt)
+            if attempt.number > 1 and self._info and self._info.schedules:
+                await asyncio.sleep(min(_CATCHES_UP, attempt.share()))
+                last = await stream.last(last.subject)
             trigger = draft.trigger
             self._forced, self._guarded_by_msg_id = trigger.force, not last.permitted
             for _ in range(_RACES):
@@ -54,10 +60,13 @@ class Publisher:
                     # With a domain, a stream of the same name on this side of a leaf node may be the one that refuses.
                     attempt.sent = self._settings.js_domain is not None
                     last = await self._read_again(stream, last, lost, draft)
+        from crypto_trigger.brokers.jetstream_errors import BUSY  # only a failure needs it
+
         kind = NoAck if attempt.sent else Unavailable
         raise kind(
             f"{connection.server}: other messages kept coming first on {trigger.subject}",
-            fact=Fact.OTHER_MESSAGE_FIRST,
+            BUSY,
+            Fact.OTHER_MESSAGE_FIRST,
         )
 
     def again(self) -> str:
@@ -144,18 +153,17 @@ class Publisher:
 
     async def _store(self, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
         headers = dict(trigger.headers)
-        if trigger.force:
-            guard = "none"
-        elif last.permitted:
-            guard = "compare-and-set"
+        if last.permitted and not trigger.force:
             headers[EXPECTED_LAST] = str(last.stored.seq if last.stored else 0)
-        else:
-            guard = "msg-id"
         seq, duplicate = await stream.publish(trigger, headers, known=last.stored is not None)
+        return self._receipt(Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED, seq, trigger, last, stream)
+
+    def _receipt(self, outcome: Outcome, seq: int | None, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
+        guarded = "compare-and-set" if last.permitted else "msg-id"
         return Receipt(
-            outcome=Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED,
+            outcome=outcome,
             seq=seq,
-            guard=guard,
+            guard="none" if trigger.force else guarded,
             server=str(stream.connection.server),
             warnings=() if trigger.force or last.stored else self._window_warning(),
         )

@@ -13,7 +13,13 @@ from support.plugin_answers import line, metrics, see
 from support.shell import ROOT, console, do
 from support.streams import put
 
+from crypto_trigger.brokers.held import Held
+from crypto_trigger.findings import Consumer, Thresholds, examine
+from crypto_trigger.freshness import Cadence
+from crypto_trigger.plugin_formats import Answer, nagios
 from crypto_trigger.server import Server
+from crypto_trigger.trigger import Stored
+from crypto_trigger.values import instant
 
 PAGE = (ROOT / "docs" / "check.md").read_text()
 PROGRAM, ENV_FILE = "/opt/crypto-trigger/bin/crypto-trigger", "/etc/crypto-trigger.env"
@@ -82,6 +88,24 @@ def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(installed, t
         assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
         said = console(block, env=environ, cwd=tmp_path)
     assert masked(said) == masked(block)
+
+
+def test_the_lines_about_what_is_missing_are_those_of_the_program():
+    missed, unread = next(block for block in blocks("text") if "TRIGGER" in block).splitlines()
+    cadence = Cadence(timedelta(minutes=15), timedelta(seconds=5), timedelta(minutes=5))
+    limits = Thresholds(1, 2, cadence.grace, cadence.every)
+
+    def said(now, *messages, consumers=()):
+        held = Held("s", None, instant(now), {"subjects": ["t"]}, None, "t", messages[0], messages[-1], messages)
+        result = examine(held, consumers, timedelta(hours=1), cadence, limits)
+        return nagios(Answer(result.level, result.findings, result=result)).partition(" | ")[0] + " | ..."
+
+    def stored(seq, text):
+        return Stored(seq, instant(f"2026-11-23T{text}Z"))
+
+    assert said("2026-11-23T18:02:00Z", stored(1, "17:00:01"), stored(2, "17:15:01")) == missed
+    waiting = stored(730, "17:45:01"), stored(731, "18:00:01")
+    assert said("2026-11-23T18:16:05Z", *waiting, consumers=[Consumer("api-server", floor=730)]) == unread
 
 
 @pytest.mark.usefixtures("ready")
