@@ -13,7 +13,7 @@ from support.programs import ALL, program
 from support.shell import ROOT, do
 from support.streams import stored
 
-from crypto_trigger.settings import load
+from crypto_trigger.settings import SETTINGS, load
 
 FOLDER = ROOT / "deploy" / "elastic-beanstalk"
 HOOK, CONFIG_HOOK = (f".platform/{kind}/postdeploy/50_crypto_trigger.sh" for kind in ("hooks", "confighooks"))
@@ -33,6 +33,12 @@ _PATIENCE = 300
 def test_shellcheck_finds_no_fault_with_the_hooks():
     assert do(program("shellcheck"), FOLDER / HOOK, FOLDER / CONFIG_HOOK)[:2] == (0, "")
     assert all(os.access(FOLDER / hook, os.X_OK) for hook in (HOOK, CONFIG_HOOK))
+
+
+def test_the_properties_that_the_page_sets_are_settings():
+    (properties,) = re.findall(r"^eb setenv (.*)", SECTION, re.MULTILINE)
+    known = {setting.variable for setting in SETTINGS}
+    assert {name for name, _, _ in (word.partition("=") for word in properties.split())} <= known
 
 
 class Instance:

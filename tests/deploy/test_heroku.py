@@ -115,6 +115,24 @@ def test_a_dyno_runs_the_package_from_its_source_and_compiles_nothing(dyno, app,
     assert len(compiled("PYTHONPYCACHEPREFIX=/dev/null")) > 10
 
 
+# Stand for the commands of Heroku and git: what they are asked is told on stderr, `heroku run` runs it here.
+ELSEWHERE = """
+heroku() { echo "heroku $*" >&2; if [ "$1" = run ]; then shift; "$@"; fi; }
+git() { echo "git $*" >&2; }
+"""
+
+
+def test_the_commands_of_the_page_set_up_the_stream_from_a_dyno(dyno, place):
+    (block,) = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+    status, out, err = dyno(f"{ELSEWHERE}{block}")[:3]
+    assert (status, err) == (0, block)
+    assert out.startswith(f"stream {place.stream} created on ")
+    assert stored(place.url, place.stream) == []
+    (config_vars,) = re.findall(r"^heroku config:set (.*)", block, re.MULTILINE)
+    known = {setting.variable for setting in SETTINGS}
+    assert {name for name, _, _ in (word.partition("=") for word in config_vars.split())} <= known
+
+
 def test_a_run_names_a_config_var_that_is_wrong(dyno, settings):
     status, out, err = dyno(f"CRYPTO_TRIGGER_EVERY=banana {COMMAND}")[:3]
     assert (status, out) == (78, "")
