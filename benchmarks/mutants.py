@@ -4,8 +4,8 @@
 
 The work tree is copied, and the copy gets a virtual environment of its own. First each test file runs once without a
 change, which tells how long it takes and which lines of the package it runs, in other processes, too. Then for each
-mutant the unit tests run, and after them the other test files that run the changed line, quickest first, until one
-fails. Linux and Python 3.12 or later, because lines are recorded with sys.monitoring.
+mutant the unit and property tests run, and after them the other test files that run the changed line, quickest first,
+until one fails. Linux and Python 3.12 or later, because lines are recorded with sys.monitoring.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mutations import Mutation, mutations
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "crypto_trigger"
-UNIT = "tests/unit"
+UNIT = ("tests/unit", "tests/properties")
 OTHERS = ("tests/broker", "tests/interop")
 # One test process, whatever the project's own options say: the first failure is all that is asked for.
 PYTEST = ("-m", "pytest", "-q", "-x", "-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider")
@@ -171,7 +171,7 @@ def sample(modules: dict[str, bytes], number: int, chance: random.Random) -> lis
 
 def baseline(copy: Copy, paths: list[str], limit: float) -> list[TestFile]:
     """Run each test file once without a change; leave out those that fail or take too long, and name them."""
-    unit = copy.test(UNIT, limit=limit)
+    unit = copy.test(*UNIT, limit=limit)
     if unit.status != 0:
         raise SystemExit(f"the unit tests do not pass without a change: {unit}")
     found = []
@@ -192,7 +192,7 @@ def judge(copy: Copy, mutant: Mutant, source: bytes, files: list[TestFile], limi
     copy.write(mutant.module, mutant.mutation.apply(source))
     try:
         since = time.monotonic()
-        ended = copy.test(UNIT, limit=limit)
+        ended = copy.test(*UNIT, limit=limit)
         if ended.status == 0 and covering:
             ended = copy.test(*covering, limit=max(1.0, since + limit - time.monotonic()))
     finally:
@@ -228,7 +228,8 @@ def main() -> None:
         mutants = sample(modules, options.number, random.Random(seed))
         _say(f"seed {seed}: {len(mutants)} mutants in {len({mutant.module for mutant in mutants})} modules")
         files = baseline(copy, _test_files(options.tests), options.limit)
-        _say(f"{len(files)} test files beside {UNIT}, {sum(file.seconds for file in files):.0f} s without a change")
+        seconds = sum(file.seconds for file in files)
+        _say(f"{len(files)} test files beside {' and '.join(UNIT)}, {seconds:.0f} s without a change")
         verdicts: Counter[str] = Counter()
         for number, mutant in enumerate(mutants, 1):
             since = time.monotonic()
@@ -259,7 +260,11 @@ def _options() -> argparse.Namespace:
         "--limit", type=float, default=300, metavar="SECONDS", help="for all tests of one mutant; default %(default)s"
     )
     parser.add_argument(
-        "--tests", nargs="+", default=OTHERS, metavar="PATH", help=f"beside {UNIT}; default: {' '.join(OTHERS)}"
+        "--tests",
+        nargs="+",
+        default=OTHERS,
+        metavar="PATH",
+        help=f"beside {' and '.join(UNIT)}; default: {' '.join(OTHERS)}",
     )
     return parser.parse_args()
 

@@ -19,7 +19,7 @@ def main() -> None:
 
     signals.install()
     try:
-        from crypto_trigger.cli import main as run
+        from crypto_trigger.entry import main as run
 
         status = run()
     except signals.Signalled as signalled:

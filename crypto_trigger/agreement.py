@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from crypto_trigger import values
+from crypto_trigger.setting import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from crypto_trigger.setting import Source
 
 
+_LONE_USER = (
+    "needs NATS_PASSWORD or NATS_PASSWORD_FILE beside it: alone it is a token, which a list of processes would show; "
+    "set NATS_TOKEN for that"
+)
 # The attribute of a setting, and what is wrong with its value.
 Problem = tuple[str, str]
 
@@ -29,6 +34,8 @@ def check(known: Mapping[str, Any], sources: Mapping[str, Source]) -> Iterator[P
     if None not in (base, most) and base > most:
         yield "backoff_base", f"must not be longer than {_named(sources['backoff_max'])}"
     yield from _check_delivery(known)
+    if sources["user"].layer == Layer.FLAG and {sources["password"].raw, sources["password_file"].raw} == {None}:
+        yield "user", _LONE_USER
     # The password may come from its own variable or from a file.
     password = "password_file" if sources["password_file"].raw is not None else "password"
     needs = (("cert", "key"), ("key", "cert"), (password, "user"), ("ping_fail_url", "ping_url"))

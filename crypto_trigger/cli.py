@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Typer would compile every option's annotation from its text, on every
 # run. So annotations with classes that not every command loads are quoted one by one.
 
+import os
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
@@ -14,7 +15,7 @@ import typer.core
 import typer.main
 
 from crypto_trigger import __version__, options, signals
-from crypto_trigger.errors import Interrupted, Status, Usage
+from crypto_trigger.errors import Status, Usage
 from crypto_trigger.run import Run
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class Commands(typer.core.TyperGroup):
         for command in asked or _all_commands():
             self.commands[_name(command)] = _build(command)
         return self.commands.get(cmd_name)
+
+    def get_help(self, ctx: Any) -> str:  # noqa: ANN401 - likewise
+        """Return the help: the options of the program, and each command with the first sentence of its help."""
+        from crypto_trigger.help_page import Entry
+
+        names = self.list_commands(ctx)
+        entries = [Entry(name, self.get_command(ctx, name).get_short_help_str()) for name in names]
+        return options.help_of(self, ctx, [("Commands", entries)])
 
 
 def _all_commands() -> "list[typer.models.CommandInfo]":
@@ -75,6 +84,7 @@ program = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     no_args_is_help=True,
+    subcommand_metavar="COMMAND [OPTIONS]",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -82,25 +92,28 @@ program = typer.Typer(
 def main(argv: "Sequence[str] | None" = None) -> int:
     """Run a command line and return the exit status. Prints; raises nothing."""
     signals.install()
+    if argv is None and "_CRYPTO_TRIGGER_COMPLETE" in os.environ:
+        from crypto_trigger.completion import complete
+
+        return complete(program)
     run = _run_of(sys.argv[1:] if argv is None else argv, is_process=argv is None)
     stdout, stderr = StringIO(), StringIO()
-    try:
+
+    def parse() -> None:
         # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
         try:
             with redirect_stdout(stdout), redirect_stderr(stderr):
                 program(argv, prog_name="crypto-trigger", obj=run)
         finally:
             run.output.pass_on(stdout.getvalue(), "")
+
+    try:
+        return run.end(parse)
     except SystemExit as end:
         if problem := _problem(end):
             return run.refuse(Usage(problem), stderr.getvalue())
         run.output.pass_on("", stderr.getvalue())
         return (end.code or run.status) if isinstance(end.code, int) else int(Status.BUG)
-    except signals.Signalled as signalled:
-        return run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
-    except Exception as error:  # noqa: BLE001 - every failure is reported here
-        return run.fail(error)
-    return run.status
 
 
 def _run_of(argv: "Sequence[str]", *, is_process: bool) -> Run:
@@ -141,33 +154,26 @@ def publish(
     env_file: options.EnvFile = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
+    rehearse: options.Rehearse = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
     **flags: str | None,
 ) -> None:
     """Deliver this slot's trigger. With delivery jetstream it is stored once, however often this runs."""
-    run: Run = context.obj
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True, monitored=not dry_run)
-    settings = run.load(env_file, **flags)
-    draft = run.draft_trigger(settings, force=force, offline=dry_run)
-    if dry_run:
-        from crypto_trigger.brokers.access import Access
+    from crypto_trigger.publishing import publish as run_publish
 
-        Access.from_settings(settings)  # a publish loads and checks these before it connects
-        draft.fix(None)
-        run.dry_run(settings)
-        return
-    from crypto_trigger.brokers import publisher
-    from crypto_trigger.delivery import deliver
-    from crypto_trigger.retry import Limits, complete
-
-    deliverer = publisher(settings)
-    limits = Limits.from_settings(settings, run.reading, run.kept)
-    receipt = complete(deliver(draft, deliverer, limits, output.waiting))
-    guard = f"; guard: {receipt.guard}" if receipt.guard else ""
-    output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
-    run.succeed(receipt)
+    run_publish(
+        context.obj,
+        env_file=env_file,
+        force=force,
+        dry_run=dry_run,
+        rehearse=rehearse,
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+        **flags,
+    )
 
 
 @app.command(epilog="Example: crypto-trigger setup --server nats://localhost:4222 --replicas 3")

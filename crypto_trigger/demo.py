@@ -1,35 +1,50 @@
-"""The demo: against a temporary server, set up the stream, publish, publish again, and fail to publish."""
+"""The demo: each command against a temporary server, and a publish that fails because no server is there."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import shutil
 import socket
+import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from crypto_trigger import signals
 from crypto_trigger.brokers.follower import Follower
+from crypto_trigger.brokers.held import Reader
+from crypto_trigger.brokers.inspection import Inspection
 from crypto_trigger.brokers.jetstream import Publisher
 from crypto_trigger.brokers.setup import StreamSetup
 from crypto_trigger.brokers.subscriber import Subscriber
 from crypto_trigger.delivery import deliver
 from crypto_trigger.draft import Draft
 from crypto_trigger.errors import BrokerError, Interrupted, Status, Unavailable
+from crypto_trigger.findings import Thresholds, examine, window_length
+from crypto_trigger.freshness import State
+from crypto_trigger.history import History
 from crypto_trigger.listener import Bounds, Listener
+from crypto_trigger.lookback import looking_back
+from crypto_trigger.plugin_formats import Answer, nagios
 from crypto_trigger.render import report_line, setup_line
 from crypto_trigger.report import Report, verdict
 from crypto_trigger.retry import Attempt, GaveUp, Limits, Retry
 from crypto_trigger.server import Server
 from crypto_trigger.settings import load
-from crypto_trigger.values import Address
+from crypto_trigger.values import Address, format_duration
+from crypto_trigger.views import show_history
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from crypto_trigger.output import Output
     from crypto_trigger.settings import Settings
 
+T = TypeVar("T")
 # How long the subscriber of the demo waits for the trigger, and then for another one, in seconds.
 _FIRST_SECONDS, _NEXT_SECONDS = 1.0, 0.05
 # How long `demo --stay` tries to connect again: its server runs, or it has ended.
@@ -42,8 +57,9 @@ def run(output: Output, port: int) -> None:
         output.answer(f"A throw-away nats-server listens on {server.url}; it is removed at the end.", {})
         asyncio.run(_run(output, _settings(server.url)))
     output.answer(
-        "\nThat was all: no process and no file is left. Next: crypto-trigger demo --stay, "
-        "or NATS_URL=nats://your-server:4222 crypto-trigger setup",
+        "\nThat was all: no process and no file is left.\n"
+        f"Next, a server for development: {_program()} demo --stay\n"
+        f"Or your own server: NATS_URL=nats://your-server:4222 {_program()} setup",
         {},
     )
 
@@ -53,10 +69,9 @@ def stay(output: Output, port: int) -> None:
 
     Raises Unavailable if the server ends before that.
     """
-    with Server(port, guarded=True) as server:
-        # Once the server is up, a signal is the ordinary end.
-        with suppress(Interrupted, signals.Signalled):
-            asyncio.run(_stay(output, _settings(server.url)))
+    # Once the server is up, a signal is the ordinary end.
+    with Server(port, guarded=True) as server, suppress(Interrupted, signals.Signalled):
+        asyncio.run(_stay(output, _settings(server.url)))
     output.answer("stopped; no process and no file is left", {})
 
 
@@ -73,6 +88,8 @@ async def _run(output: Output, settings: Settings) -> None:
                 arrival = await asyncio.wait_for(messages.next(), _NEXT_SECONDS if received else _FIRST_SECONDS)
                 received.append(f"{arrival.payload.decode()} on {arrival.subject}")
     output.answer(f"\nWhat a subscriber received: {', '.join(received) or 'nothing'}", {})
+    await _check(output, settings)
+    await _history(output, settings)
     with socket.socket() as taken:
         # Bound but not listening: no other program can take the port, and every connection is refused.
         taken.bind(("127.0.0.1", 0))
@@ -85,7 +102,9 @@ async def _stay(output: Output, settings: Settings) -> None:
     started = time.monotonic()
     await _set_up(output, settings)
     output.answer(
-        f"\nListening. In another terminal: NATS_URL={settings.servers[0]} crypto-trigger publish\n"
+        f"\nListening. In another terminal: NATS_URL={settings.servers[0]} {_program()} publish\n"
+        f"A second publish in the same {format_duration(settings.every)} stores nothing, and nothing is shown here; "
+        "with --force it stores another trigger.\n"
         "Ctrl-C stops the server and removes its data.\n",
         {},
     )
@@ -103,11 +122,7 @@ async def _stay(output: Output, settings: Settings) -> None:
 async def _set_up(output: Output, settings: Settings) -> None:
     output.answer("\n$ crypto-trigger setup", {})
     attempt = StreamSetup(settings, None, update=False)
-    try:
-        done = await Retry(Limits.from_settings(settings)).run(attempt)
-    except GaveUp as end:
-        raise attempt.error(end) from end.last
-    signals.resume()
+    done = await _done(settings, attempt, attempt.error)
     output.answer(f"{setup_line(done)}\n(status 0)", {})
 
 
@@ -123,6 +138,47 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
     signals.resume()
     said = report_line(report.with_settings(settings).with_trigger(draft.trigger))
     output.answer(f"{before}{said}\n(status {report.status})", {})
+
+
+async def _check(output: Output, settings: Settings) -> None:
+    output.answer("\n$ crypto-trigger check", {})
+    since, cadence = looking_back(settings, "1h", None)
+    since = window_length(since, settings.every)
+    held, consumers = await _done(settings, Inspection(settings, since, ()))
+    result = examine(held, consumers, since, cadence, Thresholds(1, 2, cadence.grace, cadence.every))
+    answer = Answer(result.level, result.findings, settings.stream, settings.subject, result)
+    output.answer(f"{nagios(answer)}\n(status {int(result.level)})", {})
+
+
+async def _history(output: Output, settings: Settings) -> None:
+    output.answer("\n$ crypto-trigger history", {})
+    since, cadence = looking_back(settings, "24h", None)
+    held = await _done(settings, Reader(settings, since + settings.every + settings.early))
+    found = History.of(held.messages, held.first, held.now, since, cadence, held.subject, settings.stream)
+    show_history(found, output, None)
+    late = "; late, because the demo did not start when the slot began" if State.LATE in found.counts else ""
+    output.answer(f"(status 0{late})", {})
+
+
+async def _done(
+    settings: Settings, work: Callable[[Attempt], Awaitable[T]], error: Callable[[GaveUp], Exception] = GaveUp.error
+) -> T:
+    """Return what the first successful attempt returns. Raises what `error` makes of the failures."""
+    try:
+        done = await Retry(Limits.from_settings(settings)).run(work)
+    except GaveUp as end:
+        raise error(end) from end.last
+    signals.resume()
+    return done
+
+
+def _program() -> str:
+    """Return the words that start this program in another terminal: its name if it is on PATH."""
+    started = Path(sys.argv[0]).absolute()
+    if started.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m crypto_trigger"
+    found = shutil.which(started.name)
+    return started.name if found and started.samefile(found) else shlex.quote(str(started))
 
 
 def _settings(url: str) -> Settings:

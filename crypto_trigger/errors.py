@@ -61,6 +61,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     BUG = "bug"
     DRY_RUN = "dry-run"
+    REHEARSED = "rehearsed"
 
 
 class Fact:
@@ -175,8 +176,8 @@ class Interrupted(TriggerError):
     status = Status.INTERRUPTED
     outcome = Outcome.INTERRUPTED
 
-    def __init__(self, signum: int, message: str, *, perhaps: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, signum: int, message: str, hint: str = "", *, perhaps: bool = False) -> None:
+        super().__init__(message, hint)
         self.signum = signum
         self.perhaps = perhaps
 

@@ -4,7 +4,7 @@
 # run.
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +12,12 @@ import typer
 import typer.core
 
 if TYPE_CHECKING:
+    from crypto_trigger.help_page import Entry
     from crypto_trigger.setting import Setting
 
 # Names of `setting.Group`, which is not loaded before a command needs it.
 _MESSAGE, _OUTPUT = "Message", "Output"
+_STREAM, _TRIAL, _SERVER = "Stream", "Trial run", "Server"
 EnvFile = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="File of settings, NAME=value a line.  [default: .env, if there is one]"),
@@ -25,46 +27,103 @@ Force = Annotated[
     typer.Option("--force", help="Publish even if the slot has its trigger.", rich_help_panel=_MESSAGE),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check every setting and say what would be published. Connects to nothing.")
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check every setting and say what would be published. Connects to nothing.",
+        rich_help_panel=_TRIAL,
+    ),
+]
+Rehearse = Annotated[
+    bool,
+    typer.Option(
+        "--rehearse",
+        help="Connect and do all that a publish does, so that the server refuses the message in the end: "
+        "the status is that of a publish, and nothing is stored.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=_OUTPUT)]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Print no answer: the exit status tells.", rich_help_panel=_OUTPUT),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell on stderr what happens.", rich_help_panel=_OUTPUT)]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Tell on stderr what happens, and when (UTC).", rich_help_panel=_OUTPUT),
+]
 Replicas = Annotated[
-    int | None, typer.Option(min=1, max=5, help="Copies of the stream in a cluster.  [default: 1 when it is created]")
+    int | None,
+    typer.Option(
+        min=1,
+        max=5,
+        metavar="N",
+        help="Copies of the stream in a cluster, 1 to 5.  [default: 1 when it is created]",
+        rich_help_panel=_STREAM,
+    ),
 ]
 Update = Annotated[
-    bool, typer.Option("--update", help="Change an existing stream, only in what one trigger per slot needs.")
+    bool,
+    typer.Option(
+        "--update",
+        help="Change an existing stream, only in what one trigger per slot needs.",
+        rich_help_panel=_STREAM,
+    ),
 ]
-SetupDryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.")]
-Stay = Annotated[bool, typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.")]
+SetupDryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be created or changed. Changes nothing.", rich_help_panel=_TRIAL),
+]
+Stay = Annotated[
+    bool,
+    typer.Option("--stay", help="Keep the server up and print every trigger, until Ctrl-C.", rich_help_panel=_SERVER),
+]
 Port = Annotated[
     int | None,
-    typer.Option(min=1, max=65535, help="Port of the server.  [default: 4222 with --stay, otherwise a free one]"),
+    typer.Option(
+        min=1,
+        max=65535,
+        metavar="PORT",
+        help="Port of the server.  [default: 4222 with --stay, otherwise a free one]",
+        rich_help_panel=_SERVER,
+    ),
 ]
 
 
 class Command(typer.core.TyperCommand):
-    """A command whose help lists its options in groups.
+    """A command whose help lists its options in groups, and in whole sentences at each width of the terminal.
 
     Typer calls the group of an option its panel. It shows panels only with rich, which costs more than the whole run.
     """
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - of types private to Typer
-        """Write a section for each group of options; options without a group come last."""
-        from crypto_trigger.setting import Group
+    def get_help(self, ctx: Any) -> str:  # noqa: ANN401 - of a type private to Typer
+        """Return the help: a section for each group of options; options without a group come last."""
+        return help_of(self, ctx)
 
-        sections: dict[str, list[tuple[str, str]]] = {group: [] for group in Group.ALL}
-        for option in self.get_params(ctx):
-            if record := option.get_help_record(ctx):
-                sections.setdefault(getattr(option, "rich_help_panel", None) or "Other", []).append(record)
-        for title, records in sections.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002 - Typer would cut the text there
+        """Return the first sentence of the help, for lists of commands."""
+        return (self.help or "").partition(". ")[0].removesuffix(".") + "."
+
+
+def help_of(command: Any, ctx: Any, others: "Sequence[tuple[str, Sequence[Entry]]]" = ()) -> str:  # noqa: ANN401 - likewise
+    """Return the help of a command or of the program. `others` are sections after those of the options."""
+    from shutil import get_terminal_size
+
+    from crypto_trigger.help_page import Entry, page
+    from crypto_trigger.setting import Group
+
+    sections: dict[str, list[Entry]] = {group: [] for group in Group.ALL}
+    rest: list[Entry] = []
+    for option in command.get_params(ctx):
+        if record := option.get_help_record(ctx):
+            text, _, origin = (option.help or "").partition("  ")
+            if not origin and option.show_default and option.default not in (None, False):
+                origin = f"[default: {option.default}]"
+            group = getattr(option, "rich_help_panel", None)
+            (sections.setdefault(group, []) if group else rest).append(Entry(record[0], text, origin))
+    titled = [*sections.items(), ("Other" if any(sections.values()) else "Options", rest), *others]
+    usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
+    filled = [(title, entries) for title, entries in titled if entries]
+    return page(usage, command.help or "", filled, command.epilog or "", get_terminal_size().columns)
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from crypto_trigger.masking import MASK, escaped
 from crypto_trigger.render import report_data, report_line
 from crypto_trigger.streams import LEAST, Writer
-from crypto_trigger.values import now, rfc3339
+from crypto_trigger.values import now, rfc3339, rfc3339_milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -305,11 +305,15 @@ class Output:
     def _log(
         self, level: str, event: str, message: str, before: str = "", data: Mapping[str, Any] | None = None
     ) -> str:
-        """Return a message for stderr in the form that was asked for; `before` precedes it in the text format."""
+        """Return a message for stderr in the form that was asked for; `before` precedes it in the text format.
+
+        With `--verbose`, the time precedes both: in UTC, RFC 3339 with milliseconds.
+        """
         self._logged = True
         match self.log_format:
             case "text":
-                return self._clean_lines(message, f"crypto-trigger: {before}")
+                time_of_day = f"{rfc3339_milliseconds(now())} " if self.verbose else ""
+                return self._clean_lines(message, f"crypto-trigger: {time_of_day}{before}")
             case "json":
                 head = {"time": rfc3339(now()), "level": level, "event": event, "message": message}
                 return self._json(head | dict(data or {}), self._stderr)

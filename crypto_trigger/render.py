@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
 
 
-def report_line(report: Report) -> str:
+def report_line(report: Report) -> str:  # noqa: PLR0911 - one for each kind of outcome
     """Return the result of a run for a person to read: one line, or several for several wrong settings."""
     match report.outcome:
         case Outcome.PUBLISHED:
@@ -23,10 +23,11 @@ def report_line(report: Report) -> str:
         case Outcome.DUPLICATE:
             return f"duplicate: {_slot(report)} is already {_place(report)}{_tried(report)}"
         case Outcome.SUPERSEDED:
-            later = f"the later trigger of {_moment(report.superseded_by)} is {_place(report)}"
-            return f"superseded: {_slot(report)} is not needed: {later}{_tried(report)}"
+            return f"superseded: {_slot(report)} is not needed: {_later(report)}{_tried(report)}"
         case Outcome.DRY_RUN:
             return _dry_run(report)
+        case Outcome.REHEARSED:
+            return _rehearsed(report)
         case (
             Outcome.UNKNOWN
             | Outcome.REJECTED
@@ -38,7 +39,8 @@ def report_line(report: Report) -> str:
         ):
             return _reason(report)
         case Outcome.BUG:
-            return "this is a bug in crypto-trigger; please report it with the lines above"
+            end = _perhaps(report, perhaps=True)
+            return f"this is a bug in crypto-trigger; please report it with the lines above{end}"
         case _:
             assert_never(report.outcome)
 
@@ -60,6 +62,10 @@ def _slot(report: Report) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return rfc3339(moment) if moment else "no slot"
+
+
+def _later(report: Report) -> str:
+    return f"the later trigger of {_moment(report.superseded_by)} is {_place(report)}"
 
 
 def _tried(report: Report) -> str:
@@ -99,22 +105,55 @@ def _dry_run(report: Report) -> str:
     )
 
 
+def _rehearsed(report: Report) -> str:
+    """Return what a rehearsal has shown, and how far it went."""
+    tried = _tried(report)
+    up_to = f"rehearsed up to the publish{tried}: {report.server}"
+    match report.delivery:
+        case Delivery.JETSTREAM | None:
+            return f"rehearsed{tried}: {_would_be(report)}{_GUARDS.get(report.guard or '', '')}; nothing was stored"
+        case Delivery.STREAMING:
+            accepted = f"takes the client in NATS Streaming cluster {report.cluster}"
+        case Delivery.CORE:
+            accepted = "takes the client"
+        case _:
+            assert_never(report.delivery)
+    return f"{up_to} {accepted}; {_slot(report)} was not sent, so whether it would be taken is not known"
+
+
+def _would_be(report: Report) -> str:
+    """Return what a publish would have come to."""
+    if report.seq is None:
+        return f"{_slot(report)} would be published in stream {report.stream} on {report.server}"
+    permitted = f"{report.server} permits publishing"
+    if report.superseded_by is None:
+        return f"{permitted}, but {_slot(report)} is already {_place(report)}"
+    return f"{permitted}, but {_slot(report)} is not needed: {_later(report)}"
+
+
 def _reason(report: Report) -> str:
     """Return why a run failed, what to do about it, and, for a publish, whether its trigger may be stored."""
     error = report.error
     if error is None:
         return str(report.outcome)
     said = f"{error.message}; {error.hint}" if error.hint else error.message
+    if report.rehearsal and report.scheduled_at is not None and not error.perhaps:
+        return f"{said}; {_slot(report)} was rehearsed, and nothing was stored"
+    return f"{said}{_perhaps(report, perhaps=error.perhaps or False)}"
+
+
+def _perhaps(report: Report, *, perhaps: bool) -> str:
+    """Return whether the trigger may be stored, as the end of a line; an empty text where there is no trigger."""
     if report.scheduled_at is None:
-        return said
+        return ""
     match report.delivery:
         case Delivery.CORE:
-            end = "may have been delivered" if error.perhaps else "was not delivered"
+            end = "may have been delivered" if perhaps else "was not delivered"
         case Delivery.JETSTREAM | Delivery.STREAMING | None:
-            end = "may be stored" if error.perhaps else "was not stored"
+            end = "may be stored" if perhaps else "was not stored"
         case _:
             assert_never(report.delivery)
-    return f"{said}; {_slot(report)} {end}"
+    return f"; {_slot(report)} {end}"
 
 
 def setup_line(setup: SetupResult) -> str:
@@ -122,6 +161,7 @@ def setup_line(setup: SetupResult) -> str:
     from crypto_trigger.brokers.setup import Change  # loaded already; a publish does not load it
 
     name = f"stream {setup.stream}"
+    there = f"{name} on {setup.server}"
     created = ", ".join(f"{key} {value}" for key, value in setup.created.items())
     match setup.change:
         case Change.CREATED:
@@ -129,13 +169,13 @@ def setup_line(setup: SetupResult) -> str:
         case Change.WOULD_CREATE:
             line = f"dry run: {name} would be created on {setup.server}: {created}"
         case Change.UNCHANGED:
-            line = f"{name} is as needed"
+            line = f"{there} is as needed"
         case Change.UPDATED:
-            line = f"{name} updated: {_differences(setup, 'was', 'is')}"
+            line = f"{there} updated: {_differences(setup, 'was', 'is')}"
         case Change.WOULD_UPDATE:
-            line = f"dry run: {name} would be updated: {_differences(setup, 'is', 'would be')}"
+            line = f"dry run: {there} would be updated: {_differences(setup, 'is', 'would be')}"
         case Change.DIFFERS:
-            line = f"{name} differs: {_differences(setup, 'is', 'must be')}"
+            line = f"{there} differs: {_differences(setup, 'is', 'must be')}"
         case _:
             assert_never(setup.change)
     notes = ", ".join(

@@ -65,6 +65,8 @@ class Report(NamedTuple):
     servers: tuple[str, ...] | None = None
     client_id: str | None = None
     subscriber: bool | None = None
+    rehearsal: bool | None = None
+    would_be: Outcome | None = None
     warnings: tuple[str, ...] | None = None
     error: Failure | None = None
 
@@ -102,6 +104,17 @@ class Report(NamedTuple):
             subscriber=receipt.subscriber,
             superseded_by=receipt.later.start if receipt.later else None,
         ).with_warnings(receipt.warnings)
+
+    def with_rehearsal(self, receipt: Receipt) -> Self:
+        """Return the report of a rehearsal with its result: with JetStream, the outcome of a publish at this moment."""
+        known = self.with_receipt(receipt)
+        match self.delivery:
+            case Delivery.JETSTREAM:
+                return known._replace(would_be=receipt.outcome)
+            case Delivery.CORE | Delivery.STREAMING | None:
+                return known
+            case _:
+                assert_never(self.delivery)
 
     def with_warnings(self, warnings: Sequence[str]) -> Self:
         """Return the report with `warnings` added after its own."""

@@ -128,7 +128,8 @@ class GaveUp(Exception):
             last = f" after {counted}; last: {self.last.message}" if self.last else ""
             if not last and self.where:
                 last = f" while waiting for {self.where}"
-            return Interrupted(self.signum, f"interrupted by {name}{last}", perhaps=self.unknown is not None)
+            perhaps = self.unknown is not None
+            return Interrupted(self.signum, f"interrupted by {name}{last}", again if perhaps else "", perhaps=perhaps)
         if self.unknown:
             message = f"{self.unknown.message} ({counted})"
             if self.last and self.last.message != self.unknown.message:
@@ -187,7 +188,9 @@ class Retry:
                     return await self._try(work)
             except (TimeoutError, BrokerError) as error:
                 if self._attempt.sent and not self._unknown:
-                    self._unknown = NoAck("it was sent and nobody acknowledged it in time", fact=Fact.NOT_ACKNOWLEDGED)
+                    where = f"{self._attempt.where}: " if self._attempt.where else ""
+                    message = f"{where}it was sent and nobody acknowledged it in time"
+                    self._unknown = NoAck(message, fact=Fact.NOT_ACKNOWLEDGED)
                 end = GaveUp(self._attempt, self.last, self._unknown, self._signum, self._limits.give_up_after)
                 raise end from error
 

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crypto_trigger import signals
-from crypto_trigger.errors import ConfigError, Outcome, Status, TriggerError
+from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError, Usage
 from crypto_trigger.output import Output
 from crypto_trigger.streams import LEAST
 
@@ -50,8 +50,38 @@ class Run:
         # What is known of the settings; a setting whose value is wrong is missing. None before they are read.
         self._known: Mapping[str, Any] | None = None
         self._reports = "publish" in argv
-        self._monitored = self._reports and "--dry-run" not in argv
+        self._rehearsal = self._reports and "--rehearse" in argv
+        self._monitored = self._reports and not self._rehearsal and "--dry-run" not in argv
         self._deadline: float | None = None
+
+    def end(self, command: Callable[[], None]) -> int:
+        """Run a command, report its failure if it fails, and return the exit status. Raises SystemExit if it does."""
+        try:
+            command()
+        except signals.Signalled as signalled:
+            return self.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
+        except ModuleNotFoundError as missing:
+            return self.lack(missing)
+        except Exception as error:  # noqa: BLE001 - every failure is reported here
+            return self.fail(error)
+        return self.status
+
+    def lack(self, missing: ModuleNotFoundError) -> int:
+        """Report a module that was not found and return the exit status.
+
+        A library is not there where the program is run from its source, by an interpreter that it is not installed for.
+        """
+        if missing.name is None or missing.name.startswith("crypto_trigger"):
+            return self.fail(missing)
+        import shlex
+        import sys
+
+        return self.fail(
+            ConfigError(
+                f"the library {missing.name} is not installed for {sys.executable}; install this program first, for "
+                f"example with: {shlex.quote(sys.executable)} -m venv .venv && .venv/bin/pip install ."
+            )
+        )
 
     def begin(
         self,
@@ -61,16 +91,18 @@ class Run:
         verbose: bool = False,
         reports: bool = False,
         monitored: bool = False,
+        rehearsal: bool = False,
         lines: bool = False,
     ) -> Output:
         """Set the form of the output. Return the output.
 
         `reports` tells whether this command writes a report file; `monitored` whether it writes metrics and pings;
-        `lines` that the answer is many lines, each of which is one JSON object with `as_json`.
+        `rehearsal` whether it only rehearses a publish; `lines` that the answer is many lines, each of which is one
+        JSON object with `as_json`.
         """
         self.output.as_json, self.output.quiet, self.output.verbose = as_json, quiet, verbose
         self.output.lines = lines
-        self._reports, self._monitored = reports, monitored
+        self._reports, self._monitored, self._rehearsal = reports, monitored, rehearsal
         return self.output
 
     def load(self, env_file: str | None, **flags: str | None) -> Settings:
@@ -115,8 +147,11 @@ class Run:
             raise end.error() from end.last
 
     def succeed(self, receipt: Receipt) -> None:
-        """Report a successful publish."""
-        self._show(self._report(receipt.outcome, Status.OK).with_receipt(receipt))
+        """Report a successful publish, or a successful rehearsal of one."""
+        if self._rehearsal:
+            self._show(self._report(Outcome.REHEARSED, Status.OK).with_rehearsal(receipt))
+        else:
+            self._show(self._report(receipt.outcome, Status.OK).with_receipt(receipt))
 
     def dry_run(self, settings: Settings) -> None:
         """Report what a publish would send, and to which servers."""
@@ -132,6 +167,11 @@ class Run:
         outcome, status = verdict(error)
         if not isinstance(error, TriggerError):
             self.output.traceback(error)
+        elif isinstance(error, ConfigError) and self._reports and self.draft is None:
+            # Without a slot, the line does not end in what became of the trigger.
+            error.hint = error.hint or "nothing was published"
+        if isinstance(error, Usage):
+            self.output.as_json = False  # nothing is printed on stdout
         self._show(self._report(outcome, status).with_error(error))
         return status
 
@@ -199,6 +239,8 @@ class Run:
         from crypto_trigger.report import Report
 
         report = Report.now(outcome, status, time.monotonic() - self.started)
+        if self._rehearsal:
+            report = report._replace(rehearsal=True)
         if self.settings:
             report = report.with_settings(self.settings)
         if self.draft:
@@ -219,31 +261,32 @@ class Run:
         """
         known = self._known or {}
         if self._reports and known.get("report_file"):
-            self._view(lambda: self._write_report(known["report_file"], report))
+            self._view(report, lambda: self._write_report(known["report_file"], report))
         if self._monitored and known.get("metrics_file"):
-            self._view(lambda: self._write_metrics(known, report))
+            self._view(report, lambda: self._write_metrics(known, report))
         if self._pings():
-            self._view(lambda: self._ping(known, report))
+            self._view(report, lambda: self._ping(known, report))
         self.output.deadline = self._deadline
         self.output.end(report)
 
-    def _view(self, show: Callable[[], None]) -> None:
+    def _view(self, report: Report, show: Callable[[], None]) -> None:
         try:
             show()
         except Exception as error:  # noqa: BLE001 - the trigger is what the status is about
-            self.output.warn(f"the result could not be passed on: a bug in crypto-trigger ({type(error).__name__})")
+            problem = f"the result could not be passed on: a bug in crypto-trigger ({type(error).__name__})"
+            self._warn(problem, report)
 
     def _write_report(self, path: str, report: Report) -> None:
         from crypto_trigger.report_file import write_report
 
         if problem := write_report(path, self.output.json(report), self.output.seconds_left):
-            self.output.warn(problem)
+            self._warn(problem, report)
 
     def _write_metrics(self, known: Mapping[str, Any], report: Report) -> None:
         from crypto_trigger.metrics_file import write_metrics
 
         if problem := write_metrics(known["metrics_file"], report, known):
-            self.output.warn(problem)
+            self._warn(problem, report)
 
     def _ping(self, known: Mapping[str, Any], report: Report) -> None:
         from crypto_trigger.pings import ping_of, send
@@ -255,7 +298,11 @@ class Run:
         if pinged.ok:
             self.output.detail(pinged.said)
         else:
-            self.output.warn(pinged.said)
+            self._warn(pinged.said, report)
+
+    def _warn(self, problem: str, report: Report) -> None:
+        """Warn that a view has failed. The warning may be all that is read of a run whose answer nobody keeps."""
+        self.output.warn(f"{problem}; the outcome is still {report.outcome} (status {report.status})")
 
     def _ping_seconds(self) -> float:
         """Return how long the ping may take from now on, in seconds.

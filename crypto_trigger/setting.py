@@ -125,15 +125,26 @@ def row(*columns: Any, **more: Any) -> Any:
 class Source:
     """Where the value of a setting was found: its text and its place. `raw` is None where nothing sets it.
 
-    `layer` is one of `Layer`. A text is `secret` if its setting is, or if it is one in this run.
+    `layer` is one of `Layer`. A text is `secret` if its setting is, or if it is one in this run. It is `inline` if it
+    is the content of the file that the setting names.
     """
 
-    def __init__(self, setting: Setting, raw: str | None, layer: int, origin: str, *, secret: bool = False) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        raw: str | None,
+        layer: int,
+        origin: str,
+        *,
+        secret: bool = False,
+        inline: bool = False,
+    ) -> None:
         self.setting: Final = setting
         self.raw: Final = raw
         self.layer: Final = layer
         self.origin: Final = origin
         self.secret: Final = secret or setting.secret
+        self.inline: Final = inline
 
     def __repr__(self) -> str:
         return f"{self.setting.variable}='{self.shown}' from {self.origin}"

@@ -19,6 +19,7 @@ from crypto_trigger.table import SETTINGS, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from crypto_trigger.contexts import Value
     from crypto_trigger.env_file import Entry
 
 __all__ = ["SETTINGS", "Settings", "explain", "load"]
@@ -30,6 +31,11 @@ _LONGEST_VALUE = 8192
 _TEST_SWITCH = "CRYPTO_TRIGGER_TEST_ALL"  # for the test suite; neither a setting nor a typing error
 _MOST_WARNINGS = 10
 _ENV_FILE = ".env"
+# The flags that give credentials, the strongest first, and what each takes the place of.
+_CREDENTIAL_FLAGS = {
+    "user": ("creds", "nkey", "token", "token_file"),
+    "creds": ("user", "password", "password_file", "nkey", "token", "token_file"),
+}
 _BY_ATTRIBUTE = {setting.attribute: setting for setting in SETTINGS}
 _CONTEXT_KEYS = {setting.context_key for setting in SETTINGS if setting.context_key}
 
@@ -55,6 +61,7 @@ def load(
         _merge_secret_file(parsed, found, attribute)
     if parsed["password"] is None:
         found.hide("user")
+    _prefer_flags(parsed, found)
     for attribute, problem in agreement.check(parsed, found.sources):
         if attribute not in found.broken:
             found.wrong(found.sources[attribute], problem)
@@ -96,12 +103,12 @@ class _Finder:
         self._flags = flags
         self._environ = environ
         self._file: Mapping[str, Entry] = {}
-        self._context: Mapping[str, str] = {}
+        self._context: Mapping[str, Value] = {}
         self._context_origin = ""
         self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
         self._bound_by_deadline(began)
         self._read_env_file(path, began)
-        self._read_context(self._find(_BY_ATTRIBUTE["context"]))
+        self._read_context(self._find(_BY_ATTRIBUTE["nats_context"]))
         self.sources = {setting.attribute: self._find(setting) for setting in SETTINGS}
         for setting in SETTINGS:
             if setting.default_of and self.sources[setting.attribute].raw is None:
@@ -116,7 +123,8 @@ class _Finder:
             return None
         try:
             text = values.bounded(raw, _LONGEST_VALUE)
-            return setting.parse(files.read_text(values.path(text), self._until) if setting.reads else text)
+            named = setting.reads and not source.inline
+            return setting.parse(files.read_text(values.path(text), self._until) if named else text)
         except ValueError as error:
             if setting.default_of and source.origin == _BY_ATTRIBUTE[setting.default_of].variable:
                 self._wrong_as_default(setting, str(error))
@@ -148,8 +156,9 @@ class _Finder:
             return Source(setting, _decoded(raw), Layer.ENVIRONMENT, "the environment")
         if (entry := self._file.get(setting.variable)) and entry.value:
             return Source(setting, entry.value, Layer.ENV_FILE, entry.origin)
-        if setting.context_key and (raw := self._context.get(setting.context_key)):
-            return Source(setting, raw, Layer.CONTEXT, self._context_origin)
+        if setting.context_key and (value := self._context.get(setting.context_key)):
+            inline = value.inline
+            return Source(setting, value.text, Layer.CONTEXT, self._context_origin, secret=inline, inline=inline)
         return Source(setting, setting.default, Layer.DEFAULT, "the default")
 
     def _bound_by_deadline(self, began: float) -> None:
@@ -184,13 +193,16 @@ class _Finder:
 
         try:
             path = contexts.path_of(name, self._environ)
-            self._context, problems = contexts.read(path, _CONTEXT_KEYS, self._until)
+            reader = contexts.Reader(path, _CONTEXT_KEYS, self._environ, self._until)
         except ValueError as error:
             self.wrong(source, str(error))
             return
-        self._context_origin = f"context {masking.shown_path(path)}"
-        for problem in problems:
-            self.wrong(source, problem)
+        self._context, self._context_origin = reader.found, f"context {masking.shown_path(path)}"
+        # A value of a layer that takes precedence over the context counts, even if the context's is wrong.
+        counts = {setting.context_key for setting in SETTINGS if self._find(setting).layer < Layer.CONTEXT}
+        for key, problem in reader.problems.items():
+            if key not in counts:
+                self.wrong(source, problem)
 
     def _warn_of_unknown(self) -> None:
         known = {setting.variable for setting in SETTINGS} | {_TEST_SWITCH}
@@ -235,6 +247,25 @@ def _merge_secret_file(parsed: dict[str, Any], found: _Finder, attribute: str) -
         found.wrong(mounted, f"is set beside {direct.setting.variable}; keep one of the two")
     else:
         parsed[attribute] = parsed[mounted.setting.attribute]
+
+
+def _prefer_flags(parsed: dict[str, Any], found: _Finder) -> None:
+    """Drop the credentials of weaker layers, those in the servers' URLs too, if a flag gives credentials.
+
+    Between credentials of different kinds the order of nats.go decides. Without this, a user and a password of the
+    environment would be sent in place of the credentials file on the command line.
+    """
+    given = next((name for name in _CREDENTIAL_FLAGS if found.sources[name].layer == Layer.FLAG), None)
+    if given is None:
+        return
+    for attribute in _CREDENTIAL_FLAGS[given]:
+        source = found.sources[attribute]
+        if source.layer != Layer.FLAG and source.raw is not None:
+            origin = f"{found.sources[given].setting.flag} comes first"
+            found.sources[attribute] = Source(source.setting, None, Layer.DEFAULT, origin)
+            parsed[attribute] = None
+    if found.sources["servers"].layer != Layer.FLAG and parsed["servers"]:
+        parsed["servers"] = tuple(server.anonymous for server in parsed["servers"])
 
 
 def _encrypted(parsed: Mapping[str, Any]) -> tuple[values.Address, ...]:

@@ -63,12 +63,14 @@ class Settings:
         "worker-server",
         "Name of the connection; with delivery streaming, the client ID begins with it.",
     )
-    context: str | None = row(
+    nats_context: str | None = row(
         Group.CONNECTION,
         "NATS_CONTEXT",
         values.text,
         None,
         "A context made by the nats CLI: its name, or the path of a .json file.",
+        "--context",
+        metavar="NAME",
     )
     user: str | None = row(
         Group.CONNECTION,
@@ -76,6 +78,8 @@ class Settings:
         values.secret,
         None,
         "User name; without a password it is a token, as in the nats CLI.",
+        "--user",
+        metavar="NAME",
         context_key="user",
     )
     password: str | None = row(
@@ -114,6 +118,7 @@ class Settings:
         values.creds,
         None,
         "Credentials file: JWT and seed.",
+        "--creds",
         context_key="creds",
         metavar="PATH",
         reads=True,

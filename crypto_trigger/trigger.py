@@ -22,6 +22,7 @@ from crypto_trigger.values import rfc3339
 
 PAYLOAD = b'{"trigger":"update"}'
 MSG_ID = "Nats-Msg-Id"
+EVENT_ID = "ce-id"
 TIME = "ce-time"
 SOURCE = "ce-source"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -84,7 +85,7 @@ class Trigger:
         headers = {
             MSG_ID: msg_id,
             "ce-specversion": "1.0",
-            "ce-id": _cloudevents(msg_id),
+            EVENT_ID: _cloudevents(msg_id),
             SOURCE: source,
             "ce-type": _cloudevents(subject),
             TIME: str(slot),

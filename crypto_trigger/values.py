@@ -74,6 +74,11 @@ class Address(NamedTuple):
     def __repr__(self) -> str:
         return str(self)
 
+    @property
+    def anonymous(self) -> Address:
+        """The same address without credentials."""
+        return self._replace(user="", password="", token="")
+
 
 class Creds:
     """The two parts of a NATS credentials file: the user JWT and the seed that signs the server's nonce."""
@@ -350,10 +355,10 @@ def mounted_secret(content: str) -> str:
 
 
 def nkey_seed(content: str) -> str:
-    """Return the user seed that an nkey file holds: 58 characters that begin with `SU`."""
-    seed = content.strip()
+    """Return the user seed that an nkey file holds, alone or in a frame: 58 characters that begin with `SU`."""
+    seed = _framed(content, "USER NKEY SEED") or content.strip()
     if not re.fullmatch(_NKEY_SEED, seed):
-        raise ValueError("names a file that holds no user nkey seed (58 characters, SU...)")
+        raise ValueError("holds no user nkey seed (58 characters, SU...)")
     return seed
 
 
@@ -364,9 +369,9 @@ def creds(content: str) -> Creds:
     """
     jwt, seed = _framed(content, "NATS USER JWT"), _framed(content, "USER NKEY SEED")
     if not jwt:
-        raise ValueError("names a file without its NATS USER JWT part; make it with: nsc generate creds")
+        raise ValueError("has no NATS USER JWT part; make the file with: nsc generate creds")
     if not seed or not re.fullmatch(_NKEY_SEED, seed):
-        raise ValueError("names a file without its USER NKEY SEED part; make it with: nsc generate creds")
+        raise ValueError("has no USER NKEY SEED part; make the file with: nsc generate creds")
     return Creds(jwt, seed)
 
 

@@ -15,7 +15,7 @@ from support.programs import missing
 from support.proxy import Elsewhere
 from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
-from crypto_trigger import cli, signals
+from crypto_trigger import entry, signals
 from crypto_trigger.server import Server
 
 # How long an example takes depends on how busy the machine is. Each property test makes anew what its fixtures hold.
@@ -85,13 +85,13 @@ def _clean(monkeypatch, _workplaces):
 
 @pytest.fixture
 def run(capsys):
-    """Run a command line through `cli.main`; returns its status, stdout and stderr."""
+    """Run a command line through `entry.main`; returns its status, stdout and stderr."""
 
     def call(*argv):
         capsys.readouterr()
         handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
-            status = cli.main([str(argument) for argument in argv])
+            status = entry.main([str(argument) for argument in argv])
         finally:
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)

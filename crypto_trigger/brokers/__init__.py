@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from crypto_trigger.delivery import Publisher
     from crypto_trigger.listener import Source
+    from crypto_trigger.rehearsal import Rehearsal
     from crypto_trigger.settings import Settings
 
 
@@ -31,6 +32,25 @@ def publisher(settings: Settings) -> Publisher:
             from crypto_trigger.brokers import streaming
 
             return streaming.Publisher(settings)
+        case _:
+            assert_never(settings.delivery)
+
+
+def rehearsal(settings: Settings) -> Rehearsal:
+    """Return the rehearsal of the delivery in the settings. Raises ConfigError as `publisher` does."""
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            from crypto_trigger.brokers import jetstream_rehearsal
+
+            return jetstream_rehearsal.Rehearsal(settings)
+        case Delivery.CORE:
+            from crypto_trigger.brokers import core
+
+            return core.Rehearsal(settings)
+        case Delivery.STREAMING:
+            from crypto_trigger.brokers import streaming
+
+            return streaming.Rehearsal(settings)
         case _:
             assert_never(settings.delivery)
 

@@ -79,3 +79,18 @@ class Publisher:
         subscription = await connection.client.subscribe(inbox)
         await connection.processed(inbox, Phase.CONNECT)
         return subscription
+
+
+class Rehearsal(Publisher):
+    """Rehearses a trigger, one attempt per call, up to the publish: nothing is sent on its subject."""
+
+    stored = False
+
+    async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
+        """Make one attempt. Fails as a publish would fail (see `delivery.Publisher`)."""
+        async with self._servers.connect(attempt) as connection:
+            trigger = draft.fix(None)
+            if self._settings.require_subscriber:
+                await self._statuses(connection)
+            await connection.processed(trigger.subject, Phase.CONNECT)
+            return Receipt(outcome=Outcome.REHEARSED, server=str(connection.server))

@@ -39,6 +39,7 @@ _TLS = "check NATS_CA and the server's certificate"
 _CLIENT_CERT = "check NATS_CERT and NATS_KEY"
 _INBOX = "allow subscribing to the inbox, or set NATS_INBOX_PREFIX"
 _SERVICE = "does another service listen on the subject?"
+SEE_LOG = "see the server's log"
 # What nats-py's parsers raise if the other side does not speak the NATS protocol.
 _NONSENSE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 _CLIENT = (nats.errors.Error, ConnectionLost)
@@ -234,7 +235,7 @@ RULES = (
         "set CRYPTO_TRIGGER_SUBJECT to another subject",
     ),
     # The end of the connection
-    Rule(Phase.BEFORE, (ConnectionLost,), (), Unavailable, Fact.CONNECTION_LOST, "the connection ended: "),
+    Rule(Phase.BEFORE, (ConnectionLost,), (), Unavailable, Fact.CONNECTION_LOST, "the connection ended: ", SEE_LOG),
     Rule(
         Phase.SENT,
         (ConnectionLost,),
@@ -250,8 +251,17 @@ RULES = (
         Unavailable,
         Fact.CONNECTION_LOST,
         "the connection ended before the message was sent",
+        SEE_LOG,
     ),
-    Rule(Phase.LISTEN, (TimeoutError,), (), Unavailable, Fact.NO_ANSWER, "no answer within the timeout"),
+    Rule(
+        Phase.LISTEN,
+        (TimeoutError,),
+        (),
+        Unavailable,
+        Fact.NO_ANSWER,
+        "no answer within the timeout",
+        "is the server overloaded? --timeout gives it longer",
+    ),
     # JetStream
     Rule(
         Phase.ASK,
@@ -263,7 +273,15 @@ RULES = (
         "JetStream is off",
         "start the server with JetStream: nats-server -js",
     ),
-    Rule(Phase.ASK, (TimeoutError,), (), Unavailable, Fact.NO_ANSWER, "no answer from JetStream within the timeout"),
+    Rule(
+        Phase.ASK,
+        (TimeoutError,),
+        (),
+        Unavailable,
+        Fact.NO_ANSWER,
+        "no answer from JetStream within the timeout",
+        "is the stream's leader being elected, or the server overloaded? --timeout gives it longer",
+    ),
     Rule(Phase.ASK, _NONSENSE, (), BadPeer, Fact.NOT_JETSTREAM, "the answer is not JetStream's", _SERVICE),
     Rule(
         Phase.PUBLISH,
@@ -281,6 +299,7 @@ RULES = (
         Unavailable,
         Fact.NO_STREAM_ANSWERS,
         "nobody takes messages on {subject}",
+        "is the NATS Streaming server running?",
     ),
     Rule(Phase.SENT, (TimeoutError,), (), NoAck, Fact.NOT_ACKNOWLEDGED, "no acknowledgement within the timeout"),
     # NATS Streaming
@@ -320,7 +339,7 @@ RULES = (
         "the server refuses the client ID",
         "NATS_CLIENT_ID may hold letters, digits, - and _",
     ),
-    Rule(Phase.JOIN, (Refusal,), (), Rejected, Fact.CLIENT_REFUSED, "NATS Streaming refuses this client: "),
+    Rule(Phase.JOIN, (Refusal,), (), Rejected, Fact.CLIENT_REFUSED, "NATS Streaming refuses this client: ", SEE_LOG),
     Rule(Phase.JOIN, _NONSENSE, (), BadPeer, Fact.NOT_NATS, "the answer is not NATS Streaming's", _SERVICE),
     Rule(
         Phase.PUBLISH,
@@ -330,6 +349,7 @@ RULES = (
         Rejected,
         Fact.CLIENT_UNKNOWN,
         "NATS Streaming refuses the message: ",
+        "does another client use the same client ID? See the server's log",
     ),
     Rule(
         Phase.PUBLISH,
@@ -347,11 +367,13 @@ RULES = (
         Unavailable,
         Fact.STREAMING_BUSY,
         "NATS Streaming takes no messages now: ",
+        "run it again later",
     ),
     # Any other error may come after the message was stored: an error of the disk, or a leader that lost its role.
     Rule(Phase.PUBLISH, (Refusal,), (), NoAck, Fact.SERVER_ERROR, "NATS Streaming answers: "),
     # All the rest
-    Rule(Phase.BEFORE, (OSError, nats.errors.Error), (), Unavailable, Fact.SYSTEM_ERROR, ""),
+    Rule(Phase.BEFORE, (OSError,), (), Unavailable, Fact.SYSTEM_ERROR, "", "can this host reach the server?"),
+    Rule(Phase.BEFORE, (nats.errors.Error,), (), Unavailable, Fact.SYSTEM_ERROR, "", SEE_LOG),
     Rule(Phase.SENT, (OSError, nats.errors.Error), (), NoAck, Fact.SYSTEM_ERROR, ""),
     Rule(Phase.CONNECT, _NONSENSE, (), BadPeer, Fact.NOT_NATS, "it does not greet like a NATS server", _PORT),
     Rule(Phase.PUBLISH, _NONSENSE, (), NoAck, Fact.WRONG_ACKNOWLEDGEMENT, "the answer is not a PubAck", _SERVICE),

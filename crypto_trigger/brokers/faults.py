@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import nats.js.errors
 
 from crypto_trigger.brokers.failures import CutShort, Phase
-from crypto_trigger.brokers.fault_table import RULES
+from crypto_trigger.brokers.fault_table import RULES, SEE_LOG
 from crypto_trigger.brokers.jetstream_errors import API_RULES
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, NoAck, Rejected, Unavailable
 from crypto_trigger.masking import escaped
@@ -67,9 +67,9 @@ def _explain_api(error: nats.js.errors.APIError, phase: int, where: str, names: 
         return rule.error(f"{where}: {says}", hint, rule.fact, said, code)
     says = f"{where}: JetStream answers {code}: {said}"
     if error.code is not None and error.code < _SERVER_FAULT:
-        return Rejected(says, "", Fact.STREAM_REFUSES, said, code)
+        return Rejected(says, SEE_LOG, Fact.STREAM_REFUSES, said, code)
     kind = NoAck if phase == Phase.PUBLISH else Unavailable
-    return kind(says, "", Fact.SERVER_ERROR, said, code)
+    return kind(says, SEE_LOG, Fact.SERVER_ERROR, said, code)
 
 
 def _is_jetstreams(error: nats.js.errors.APIError) -> bool:

@@ -35,7 +35,9 @@ async def reread(error: BrokerError, where: str, address: str, port: int, limit:
         return error
     if line:
         return Unavailable(
-            f"{where}: the connection was closed in the middle of the handshake", fact=Fact.CONNECTION_LOST
+            f"{where}: the connection was closed in the middle of the handshake",
+            "see the server's log",
+            Fact.CONNECTION_LOST,
         )
     return Unavailable(
         f"{where}: the connection was closed before a greeting",

@@ -54,10 +54,13 @@ class Publisher:
                     # With a domain, a stream of the same name on this side of a leaf node may be the one that refuses.
                     attempt.sent = self._settings.js_domain is not None
                     last = await self._read_again(stream, last, lost, draft)
+        from crypto_trigger.brokers.jetstream_errors import BUSY  # only a failure needs it
+
         kind = NoAck if attempt.sent else Unavailable
         raise kind(
             f"{connection.server}: other messages kept coming first on {trigger.subject}",
-            fact=Fact.OTHER_MESSAGE_FIRST,
+            BUSY,
+            Fact.OTHER_MESSAGE_FIRST,
         )
 
     def again(self) -> str:
@@ -144,18 +147,17 @@ class Publisher:
 
     async def _store(self, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
         headers = dict(trigger.headers)
-        if trigger.force:
-            guard = "none"
-        elif last.permitted:
-            guard = "compare-and-set"
+        if last.permitted and not trigger.force:
             headers[EXPECTED_LAST] = str(last.stored.seq if last.stored else 0)
-        else:
-            guard = "msg-id"
         seq, duplicate = await stream.publish(trigger, headers, known=last.stored is not None)
+        return self._receipt(Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED, seq, trigger, last, stream)
+
+    def _receipt(self, outcome: Outcome, seq: int | None, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
+        guarded = "compare-and-set" if last.permitted else "msg-id"
         return Receipt(
-            outcome=Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED,
+            outcome=outcome,
             seq=seq,
-            guard=guard,
+            guard="none" if trigger.force else guarded,
             server=str(stream.connection.server),
             warnings=() if trigger.force or last.stored else self._window_warning(),
         )

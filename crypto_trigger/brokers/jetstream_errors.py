@@ -20,14 +20,36 @@ class ApiRule(NamedTuple):
     hint: str = ""
 
 
+_ELECTION = "is a leader being elected, or a server of the cluster down? See: nats server report jetstream"
+_OFFLINE = "is a server of the stream's cluster down, or too old for the stream? See: nats stream info {stream}"
+BUSY = "another publisher keeps the subject busy: run it again later"
+
 API_RULES = (
     ApiRule(
         10002, Rejected, Fact.STORAGE_FULL, "the account's storage is full", "raise its limits, or remove messages"
     ),
-    ApiRule(10008, Unavailable, Fact.JETSTREAM_BUSY, "JetStream has no leader now"),
-    ApiRule(10014, Unusable, Fact.NO_CONSUMER, "there is no such consumer of stream {stream}"),
-    ApiRule(10023, Unavailable, Fact.JETSTREAM_BUSY, "the server is out of resources"),
-    ApiRule(10035, Unusable, Fact.JETSTREAM_OFF, "the server does not know the account"),
+    ApiRule(10008, Unavailable, Fact.JETSTREAM_BUSY, "JetStream has no leader now", _ELECTION),
+    ApiRule(
+        10014,
+        Unusable,
+        Fact.NO_CONSUMER,
+        "there is no such consumer of stream {stream}",
+        "see its consumers with: nats consumer ls {stream}",
+    ),
+    ApiRule(
+        10023,
+        Unavailable,
+        Fact.JETSTREAM_BUSY,
+        "the server is out of resources",
+        "make room, or raise its limits; see: nats server report jetstream",
+    ),
+    ApiRule(
+        10035,
+        Unusable,
+        Fact.JETSTREAM_OFF,
+        "the server does not know the account",
+        "are the credentials of an account of this server?",
+    ),
     ApiRule(10039, Unusable, Fact.JETSTREAM_OFF, "JetStream is off for this account", "enable it for the account"),
     ApiRule(10047, Rejected, Fact.STORAGE_FULL, "the server's storage is full", "make room, or raise its limits"),
     ApiRule(
@@ -46,7 +68,7 @@ API_RULES = (
         "name it in CRYPTO_TRIGGER_STREAM, or choose another subject",
     ),
     ApiRule(10065, Unusable, Fact.SUBJECTS_OVERLAP, "another stream takes {subject}", "choose another subject"),
-    ApiRule(10071, Unavailable, Fact.OTHER_MESSAGE_FIRST, "other messages kept coming first on {subject}"),
+    ApiRule(10071, Unavailable, Fact.OTHER_MESSAGE_FIRST, "other messages kept coming first on {subject}", BUSY),
     ApiRule(
         10076, Unusable, Fact.JETSTREAM_OFF, "JetStream is off", "start the server with JetStream: nats-server -js"
     ),
@@ -64,10 +86,16 @@ API_RULES = (
         "stream {stream} is sealed: it takes no more messages",
         "choose another stream with CRYPTO_TRIGGER_STREAM, and create it with: crypto-trigger setup",
     ),
-    ApiRule(10118, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline"),
+    ApiRule(10118, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline", _OFFLINE),
     ApiRule(10158, NoAck, Fact.OTHER_MESSAGE_FIRST, "the same trigger is being stored at this moment"),
-    ApiRule(10163, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is catching up"),
-    ApiRule(10164, Unavailable, Fact.OTHER_MESSAGE_FIRST, "other messages kept coming first on {subject}"),
-    ApiRule(10167, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} has too many requests"),
-    ApiRule(10194, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline"),
+    ApiRule(
+        10163,
+        Unavailable,
+        Fact.JETSTREAM_BUSY,
+        "stream {stream} is catching up",
+        "its leader is restoring it: run it again later",
+    ),
+    ApiRule(10164, Unavailable, Fact.OTHER_MESSAGE_FIRST, "other messages kept coming first on {subject}", BUSY),
+    ApiRule(10167, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} has too many requests", "run it again later"),
+    ApiRule(10194, Unavailable, Fact.JETSTREAM_BUSY, "stream {stream} is offline", _OFFLINE),
 )

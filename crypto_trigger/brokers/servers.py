@@ -104,7 +104,9 @@ class Servers:
             raise ConfigError(f"NATS_URL: '{server}' has no valid host name") from None
         except TimeoutError:
             raise Unavailable(
-                f"{server}: the host name was not resolved within the timeout", fact=Fact.NAME_NOT_FOUND
+                f"{server}: the host name was not resolved within the timeout",
+                "check the name servers of this host (resolv.conf), or give the server's address",
+                Fact.NAME_NOT_FOUND,
             ) from None
         except RuntimeError as error:
             raise Unavailable(

@@ -157,7 +157,7 @@ class StreamSetup:
             if error.fact == Fact.SUBJECTS_OVERLAP:
                 raise self._overlap(stream, await self._owner(stream)) from error
             raise Unusable(
-                f"{stream.connection.server}: JetStream refuses: {error.said}",
+                f"{stream.connection.server}: JetStream refuses stream {self._settings.stream}: {error.said}",
                 "change the setting that asks for it, or the stream with the nats CLI",
                 error.fact,
                 error.said,

@@ -196,7 +196,7 @@ class Stream:
                 case _ if error.code and self._domain:
                     # A stream of the same name on this side of a leaf node may be the one that refuses.
                     raise NoAck(
-                        f"{error.message}; JetStream domain {self._domain} may have stored it",
+                        f"{error.message}; this may be another stream than that of JetStream domain {self._domain}",
                         error.hint,
                         error.fact,
                         error.said,
@@ -228,7 +228,8 @@ class Stream:
         if not isinstance(config, dict):
             raise Unavailable(
                 f"{self.connection.server}: the answer about stream {self.name} has no configuration",
-                fact=Fact.NOT_JETSTREAM,
+                "does another service answer in the place of JetStream?",
+                Fact.NOT_JETSTREAM,
             )
         server = parse_time(answer.get("ts"))
         return Info(config, Reading(server, asked, answered) if server else None, answer)
@@ -277,7 +278,9 @@ class Stream:
             server = self.connection.server
             if self.connection.shutting_down:
                 raise Unavailable(
-                    f"{server}: the server is shutting down (lame duck mode)", fact=Fact.JETSTREAM_BUSY
+                    f"{server}: the server is shutting down (lame duck mode)",
+                    "run it again when the server is back, or list a second one in NATS_URL",
+                    Fact.JETSTREAM_BUSY,
                 ) from error
             if self._domain:
                 raise Unavailable(

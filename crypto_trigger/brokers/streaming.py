@@ -57,8 +57,7 @@ class Publisher:
         """Make one attempt (see `delivery.Publisher`)."""
         async with self._servers.connect(attempt) as connection:
             trigger = draft.fix(None)
-            registration = Registration(connection, self._client_id)
-            await registration.open(f"{self._settings.discover_prefix}.{self._settings.cluster_id}")
+            registration = await self._register(connection)
             attempt.sent = True
             try:
                 await registration.publish(trigger)
@@ -81,6 +80,11 @@ class Publisher:
                 warnings=await registration.close(),
             )
 
+    async def _register(self, connection: Connection) -> Registration:
+        registration = Registration(connection, self._client_id)
+        await registration.open(f"{self._settings.discover_prefix}.{self._settings.cluster_id}")
+        return registration
+
     def _register_again(self, error: BrokerError) -> BrokerError:
         """Return the error as a retryable one, once: the server may have lost our registration.
 
@@ -94,6 +98,24 @@ class Publisher:
     def again(self) -> str:
         """Return a hint about running again, for a trigger that may be stored."""
         return "running it again may store it twice"
+
+
+class Rehearsal(Publisher):
+    """Rehearses a trigger, one attempt per call, up to the publish: connect, register, close."""
+
+    stored = False
+
+    async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
+        """Make one attempt. Fails as a publish would fail (see `delivery.Publisher`)."""
+        async with self._servers.connect(attempt) as connection:
+            draft.fix(None)
+            registration = await self._register(connection)
+            return Receipt(
+                outcome=Outcome.REHEARSED,
+                server=str(connection.server),
+                client_id=self._client_id,
+                warnings=await registration.close(),
+            )
 
 
 class Registration:
@@ -170,11 +192,13 @@ class Registration:
             problem = error.message
         except (TimeoutError, asyncio.CancelledError):
             problem = "no answer in time"
-        return (
-            (f"NATS Streaming has not closed the registration of client {self._client_id}: {problem}",)
-            if problem
-            else ()
+        if not problem:
+            return ()
+        warning = (
+            f"NATS Streaming has not closed the registration of client {self._client_id}: {problem}; "
+            "the server removes it after some minutes"
         )
+        return (warning,)
 
     async def send_close(self) -> None:
         """Send the request to close the registration, and await no answer. Raises nothing."""

@@ -11,7 +11,6 @@ from support.programs import program
 from support.streams import stored
 
 BARE = Path(__file__).parents[2] / "benchmarks" / "peers" / "bare.py"
-OURS = {"crypto_trigger", "typer", "annotated_doc", "shellingham"}  # and what Typer itself asks for
 SECONDS = 300  # valgrind is fifty times slower than the processor
 
 
@@ -47,26 +46,26 @@ def costing(run, place, tmp_path):
     return both
 
 
-def test_a_publish_loads_beyond_the_bare_script_only_itself_and_typer(costing):
+def test_a_publish_loads_beyond_the_bare_script_only_itself(costing):
     ours, bare = (
         {line.rpartition("|")[2].strip() for line in said.splitlines() if line.startswith("import time:")}
         for said in costing(options=("-X", "importtime"))
     )
     extra = ours - bare
-    foreign = {name.partition(".")[0] for name in extra} - OURS - sys.stdlib_module_names
-    assert "nats" in ours & bare
-    assert not foreign
-    # Modules of our own are small and many; what they cost is counted in instructions below.
     own = {name for name in extra if name.partition(".")[0] == "crypto_trigger"}
+    assert "nats" in ours & bare
+    # What it costs to load them is counted in instructions below.
     assert len(own) <= 30
-    assert len(extra - own) <= 35
+    assert len(extra - own) <= 5
+    assert {name.partition(".")[0] for name in extra - own} <= sys.stdlib_module_names
 
 
-def test_a_publish_executes_at_most_a_tenth_more_instructions_than_the_bare_script(costing):
+def test_a_publish_executes_fewer_instructions_than_the_bare_script(costing):
     valgrind = program("valgrind")
     ours, bare = (
         int(re.search(r"I\s+refs:\s+([\d,]+)", said)[1].replace(",", ""))
         for said in costing(valgrind, "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
     )
     assert bare > 10**8
-    assert ours <= 1.1 * bare
+    # Measured: 0.944. A garbage collector that is left on takes a tenth, and so does Typer.
+    assert ours <= 0.96 * bare

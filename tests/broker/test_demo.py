@@ -1,9 +1,11 @@
 """`demo`: the whole story, and nothing left of it afterwards."""
 
+import inspect
 import re
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from support.ports import free_port
 from support.processes import Process, beginning_with, execute, is_one_clean_line
 from support.streams import put
 from support.traces import children, using
+
+from crypto_trigger import checking
 
 
 @pytest.fixture
@@ -60,6 +64,8 @@ def test_demo_tells_the_whole_story_in_under_five_seconds():
         rf"\$ crypto-trigger publish\npublished crypto\.update for {slot} {place}",
         rf"\$ crypto-trigger publish .*\nduplicate: crypto\.update for {slot} is already {place}",
         r'What a subscriber received: \{"trigger":"update"\} on crypto\.update\n',
+        rf"\$ crypto-trigger check\nTRIGGER OK - {slot} stored \S+ after its slot began; 1 of 1 slots .*\n\(status 0\)",
+        rf"\$ crypto-trigger history\n{slot} (triggered|late) +\S+s sequence 1 //\S+/worker-server\n\(status 0",
         rf"\$ crypto-trigger publish --server ({address}) .*\ncrypto-trigger: \1: connection refused .*\n\(status 69\)",
     ]
     places = [match.start() if (match := re.search(part, said)) else None for part in story]
@@ -67,6 +73,16 @@ def test_demo_tells_the_whole_story_in_under_five_seconds():
     assert places == sorted(places)
     # What a newcomer is promised.
     assert ended.seconds < 5
+
+
+@pytest.mark.usefixtures("scratch")
+def test_demo_checks_as_check_does_and_explains_a_late_trigger():
+    said = execute("demo").out
+    options = inspect.signature(checking.check).parameters
+    assert f" slots in {options['since'].default} | " in said
+    assert f" missed=0;{options['missed_warn'].default};{options['missed_critical'].default};0 " in said
+    state, explained = re.search(r"crypto-trigger history\n\S+ (\w+) .*\n\(status 0(.*)\)", said).groups()
+    assert (state == "late") == ("late, because the demo did not start when the slot began" in explained)
 
 
 @pytest.mark.usefixtures("scratch")
@@ -124,7 +140,19 @@ def test_a_signal_while_demo_stay_starts_stops_it_cleanly_too(signum, port, scra
 
 def test_publish_finds_the_development_server_by_the_line_it_prints(stay, port):
     line = next(line for line in stay.said if "In another terminal" in line)
-    assert f"NATS_URL=nats://127.0.0.1:{port} crypto-trigger publish" in line
+    assert line.endswith(f": NATS_URL=nats://127.0.0.1:{port} {sys.executable} -m crypto_trigger publish")
+
+
+def test_a_second_publish_in_a_slot_shows_nothing_and_the_option_that_is_named_shows_another(stay, port, run):
+    url = f"nats://127.0.0.1:{port}"
+    told = next(line for line in stay.said if line.startswith("A second publish in the same 15m stores nothing"))
+    (option,) = re.findall(r"--\w+", told)
+    assert run("publish", "--server", url).out.startswith("published ")
+    assert "sequence 1," in stay.until("crypto.update")
+    assert run("publish", "--server", url).out.startswith("duplicate: ")
+    assert run("publish", "--server", url, option).out.startswith("published ")
+    # Nothing came between: the next line is the second trigger's.
+    assert "sequence 2," in stay.until("")
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
@@ -138,3 +166,14 @@ def test_a_signal_while_the_server_starts_leaves_nothing_either(options, signum,
     ended = process.end()
     assert ended.status == 128 + signum
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.usefixtures("scratch")
+@pytest.mark.parametrize("options", [[], ["--stay"]], ids=["demo", "stay"])
+def test_a_demo_whose_stream_cannot_be_set_up_says_why(options, tmp_path):
+    without = "import functools; from crypto_trigger import server; "
+    without += "server.Server = functools.partial(server.Server, jetstream=False)"
+    ended = execute("demo", *options, **beginning_with(tmp_path, without))
+    assert ended.status == 78
+    assert is_one_clean_line(ended.err)
+    assert "JetStream" in ended.err

@@ -97,20 +97,27 @@ def test_a_warning_is_followed_by_what_the_run_came_to(run, ready, monkeypatch):
     assert [typo["event"], report["event"], last["event"]] == ["warning", "warning", "published"]
     assert [typo["level"], report["level"], last["level"]] == ["warning", "warning", "info"]
     assert "did you mean CRYPTO_TRIGGER_EVERY?" in typo["message"]
-    assert report["message"] == "the report could not be written to no/such/folder: no such file or directory"
+    assert report["message"] == (
+        "the report could not be written to no/such/folder: no such file or directory; "
+        "the outcome is still published (status 0)"
+    )
 
 
 def test_a_ping_that_failed_comes_before_the_last_object(run, monkeypatch):
     monkeypatch.setenv("CRYPTO_TRIGGER_PING_URL", "http://127.0.0.1:1/topsecret")
     ping, last = logged(run("publish", *NOWHERE).err)
-    assert ping["message"] == "CRYPTO_TRIGGER_PING_URL could not be pinged: connection refused (2 attempts)"
+    assert ping["message"] == (
+        "CRYPTO_TRIGGER_PING_URL could not be pinged: connection refused (2 attempts); "
+        "the outcome is still unavailable (status 69)"
+    )
     assert last["event"] == "unavailable"
 
 
 def test_several_problems_are_one_object(run):
     (last,) = logged(run("publish", "--every", "banana", "--timeout", "soon").err)
     assert (last["event"], last["status"]) == ("config", 78)
-    assert last["message"] == last["error"]["message"]
+    assert last["error"]["hint"] == "nothing was published"
+    assert last["message"] == f"{last['error']['message']}; {last['error']['hint']}"
     first, second = last["message"].split("\n")
     assert first.startswith("CRYPTO_TRIGGER_EVERY 'banana' (from --every) ")
     assert second.startswith("CRYPTO_TRIGGER_TIMEOUT 'soon' (from --timeout) ")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -41,6 +42,9 @@ FAILS = ("--every", "banana")
 SLOT = ("--scheduled-at", "2026-11-23T12:00:00Z")
 URL, FAIL_URL = "CRYPTO_TRIGGER_PING_URL", "CRYPTO_TRIGGER_PING_FAIL_URL"
 WARNING = f"crypto-trigger: warning: {URL} could not be pinged: "
+# How the warning ends after a success, and after a run that found no server.
+PUBLISHED = "; the outcome is still published (status 0)"
+UNAVAILABLE = "; the outcome is still unavailable (status 69)"
 # What everything may take beyond the deadline, and what starting an interpreter may take, in seconds.
 BEYOND, START = 1.0, 8.0
 
@@ -232,7 +236,7 @@ def test_a_refusal_is_final_and_one_warning(status, run, pinging):
         pinging(monitor)
         result = run("publish", *FAILS)
     assert len(monitor.asked) == 1
-    assert result.err.splitlines()[1:] == [f"{WARNING}HTTP status {status}"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}HTTP status {status}{UNAVAILABLE}"]
 
 
 def test_verbose_says_that_the_monitor_was_pinged(run, monitor):
@@ -256,7 +260,7 @@ def test_the_answer_is_printed_before_the_ping(ready):
         ended = process.end()
     assert len(stored(ready.url, ready.stream)) == 1
     assert line.startswith("published ")
-    assert (ended.status, ended.err) == (0, f"{WARNING}no answer before a signal came\n")
+    assert (ended.status, ended.err) == (0, f"{WARNING}no answer before a signal came{PUBLISHED}\n")
     assert ended.seconds < 2 * BEYOND
 
 
@@ -289,7 +293,9 @@ def test_an_interrupted_run_takes_no_more_time_to_tell_than_was_kept():
         process.signal(signal.SIGTERM)
         ended = process.end()
     assert ended.status == 143
-    assert ended.err.splitlines()[1:] == [f"{WARNING}no answer in time (2 attempts)"]
+    assert ended.err.splitlines()[1:] == [
+        f"{WARNING}no answer in time (2 attempts); the outcome is still interrupted (status 143)"
+    ]
     assert 1 <= ended.seconds < 1 + 3 * BEYOND
 
 
@@ -332,7 +338,7 @@ def test_a_redirect_from_https_to_http_is_not_followed(run, authority, pinging, 
         pinging(monitor)
         result = run("publish", *FAILS)
     assert (len(monitor.asked), plain.asked) == (1, [])
-    assert result.err.splitlines()[1:] == [f"{WARNING}it redirects from https to http"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}it redirects from https to http{UNAVAILABLE}"]
 
 
 def test_a_redirect_from_http_to_https_is_followed(run, authority, pinging, monkeypatch):
@@ -375,14 +381,14 @@ def test_a_certificate_that_does_not_verify_is_one_warning(
         pinging(monitor)
         result = run("publish", *FAILS)
     assert monitor.asked == []
-    assert result.err.splitlines()[1:] == [WARNING + says]
+    assert result.err.splitlines()[1:] == [WARNING + says + UNAVAILABLE]
 
 
 def test_tls_to_a_server_without_it_is_one_warning(run, monitor, monkeypatch):
     monkeypatch.setenv(URL, monitor.url.replace("http:", "https:"))
     result = run("publish", *FAILS)
     assert monitor.asked == []
-    assert result.err.splitlines()[1:] == [f"{WARNING}the TLS handshake failed (2 attempts)"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}the TLS handshake failed (2 attempts){UNAVAILABLE}"]
 
 
 # Proxies.
@@ -454,7 +460,7 @@ def test_a_proxy_that_refuses_is_one_warning(run, pinging, monkeypatch):
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
         pinging(f"https://monitor.invalid/{TOKEN}")
         result = run("publish", *FAILS)
-    assert result.err.splitlines()[1:] == [f"{WARNING}the proxy answers with HTTP status 407"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}the proxy answers with HTTP status 407{UNAVAILABLE}"]
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://", "127.0.0.1:port"])
@@ -462,7 +468,9 @@ def test_a_proxy_that_is_none_is_one_warning(proxy, run, pinging, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     pinging(f"https://monitor.invalid/{TOKEN}")
     result = run("publish", *FAILS)
-    assert result.err.splitlines()[1:] == [f"{WARNING}the proxy in the environment is not http://host:port"]
+    assert result.err.splitlines()[1:] == [
+        f"{WARNING}the proxy in the environment is not http://host:port{UNAVAILABLE}"
+    ]
 
 
 # Faults. The status is that of the run, the warning one line, the URL nowhere, and the end in time.
@@ -483,7 +491,9 @@ def harmless(run, pinging):
         assert warning.startswith(WARNING)
         assert "topsecret" not in result.out + result.err
         assert "monitor" not in result.err
-        return warning.removeprefix(WARNING)
+        said, _, outcome = warning.removeprefix(WARNING).rpartition("; ")
+        assert re.fullmatch(rf"the outcome is still [a-z]+ \(status {status}\)", outcome)
+        return said
 
     return call
 
@@ -575,7 +585,7 @@ def test_an_interpreter_exits_though_a_monitor_drips(ready):
         )
         seconds = time.monotonic() - began
     assert len(stored(ready.url, ready.stream)) == 1
-    assert (ended.status, ended.out, ended.err) == (0, "", f"{WARNING}no answer in time (2 attempts)\n")
+    assert (ended.status, ended.out, ended.err) == (0, "", f"{WARNING}no answer in time (2 attempts){PUBLISHED}\n")
     assert seconds < START + 1 + BEYOND
 
 
@@ -590,7 +600,7 @@ threading.Thread.start = start
 def test_no_thread_for_the_ping_is_one_warning(ready, tmp_path):
     ended = execute("publish", "-q", **beginning_with(tmp_path, NO_THREADS), **{URL: "http://127.0.0.1:1/topsecret"})
     assert len(stored(ready.url, ready.stream)) == 1
-    assert (ended.status, ended.err) == (0, f"{WARNING}the system has no thread left for it\n")
+    assert (ended.status, ended.err) == (0, f"{WARNING}the system has no thread left for it{PUBLISHED}\n")
 
 
 def test_a_bug_in_a_ping_is_one_warning(ready, run, monitor, monkeypatch):
@@ -602,7 +612,8 @@ def test_a_bug_in_a_ping_is_one_warning(ready, run, monitor, monkeypatch):
     assert len(stored(ready.url, ready.stream)) == 1
     assert result.status == 0
     assert result.err == (
-        "crypto-trigger: warning: the result could not be passed on: a bug in crypto-trigger (ZeroDivisionError)\n"
+        "crypto-trigger: warning: the result could not be passed on: a bug in crypto-trigger (ZeroDivisionError)"
+        f"{PUBLISHED}\n"
     )
 
 
@@ -643,7 +654,8 @@ def test_a_url_for_failures_alone_is_refused(argv, run, monkeypatch):
     monkeypatch.setenv(FAIL_URL, "https://monitor/topsecret")
     result = run(*argv)
     assert (result.status, result.out) == (78, "")
-    assert result.err == f"crypto-trigger: {FAIL_URL} '***' (from the environment) needs {URL} beside it\n"
+    end = "; nothing was published" if argv[0] == "publish" else ""
+    assert result.err == f"crypto-trigger: {FAIL_URL} '***' (from the environment) needs {URL} beside it{end}\n"
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -109,7 +109,7 @@ def test_a_stream_that_is_as_wanted_is_left_alone(run, place):
     put(place.url, place.subject, b"x")
     before = config_of(place)
     for options in ([], ["--update"], ["--replicas", 1]):
-        assert run("setup", *options) == (0, f"stream {place.stream} is as needed\n", "")
+        assert run("setup", *options) == (0, f"stream {place.stream} on {place.url} is as needed\n", "")
     assert config_of(place) == before
     assert len(stored(place.url, place.stream)) == 1
 
@@ -117,7 +117,7 @@ def test_a_stream_that_is_as_wanted_is_left_alone(run, place):
 @pytest.mark.parametrize("rest", [">", "*", "update"])
 def test_a_stream_whose_wildcard_takes_the_subject_is_as_wanted(rest, run, place):
     create(place, **wanted(place, subjects=[f"{place.stream}.{rest}"]))
-    assert run("setup") == (0, f"stream {place.stream} is as needed\n", "")
+    assert run("setup") == (0, f"stream {place.stream} on {place.url} is as needed\n", "")
 
 
 @pytest.mark.parametrize("rest", ["*.*", "update.>", "upd*"])
@@ -151,14 +151,14 @@ def test_a_difference_is_told_and_ends_with_78_until_update_mends_it(name, value
     before = config_of(place)
     result = run("setup")
     assert config_of(place) == before
-    differs = f"crypto-trigger: stream {place.stream} differs: {said(place, 'is', 'must be')}"
+    differs = f"crypto-trigger: stream {place.stream} on {place.url} differs: {said(place, 'is', 'must be')}"
     assert result == (78, "", f"{differs}; change it with: crypto-trigger setup --update\n")
     result = run("setup", "--update")
     found = config_of(place)
     assert place.subject in found["subjects"]
     assert {key: found.get(key, False) for key in WANTED} == WANTED
-    assert result == (0, f"stream {place.stream} updated: {said(place, 'was', 'is')}\n", "")
-    assert run("setup") == (0, f"stream {place.stream} is as needed\n", "")
+    assert result == (0, f"stream {place.stream} on {place.url} updated: {said(place, 'was', 'is')}\n", "")
+    assert run("setup") == (0, f"stream {place.stream} on {place.url} is as needed\n", "")
 
 
 def test_every_difference_is_listed_by_name(run, place):
@@ -191,7 +191,7 @@ def test_replicas_that_the_server_cannot_have_end_with_78_and_change_nothing(run
     assert config_of(place) == before
     assert result.status == 78
     assert result.out == ""
-    assert result.err.startswith(f"crypto-trigger: {place.url}: JetStream refuses: ")
+    assert result.err.startswith(f"crypto-trigger: {place.url}: JetStream refuses stream {place.stream}: ")
     assert is_one_clean_line(result.err)
 
 

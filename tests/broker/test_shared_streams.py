@@ -14,6 +14,7 @@ from support.streams import client, put, stored
 SECOND = 10**9
 MINUTE = 60 * SECOND
 DAY = 24 * 60 * MINUTE
+LOCAL = "nats://localhost:4222"
 OURS = {"subjects", "duplicate_window", "no_ack"}
 
 
@@ -142,8 +143,8 @@ def test_notes_alone_are_told_and_end_with_0(run, place):
         result = run("setup", *options)
         assert config_of(place) == before
         line = (
-            f"stream {place.stream} is as needed; left to its owner: allow_direct is off, max_age is unlimited, "
-            "max_msgs is 100, storage is memory (a server that stops loses the triggers)\n"
+            f"stream {place.stream} on {place.url} is as needed; left to its owner: allow_direct is off, "
+            "max_age is unlimited, max_msgs is 100, storage is memory (a server that stops loses the triggers)\n"
         )
         assert result == (0, line, "")
 
@@ -179,7 +180,7 @@ def test_a_dry_run_of_an_update_says_what_it_would_change_and_changes_nothing(ru
     result = run("setup", "--update", "--dry-run")
     assert (config_of(place), orders(place)) == (before, held)
     line = (
-        f"dry run: stream {place.stream} would be updated: duplicate_window is 2m, would be 30m; "
+        f"dry run: stream {place.stream} on {place.url} would be updated: duplicate_window is 2m, would be 30m; "
         f"subjects is {place.stream}.orders.>, would be {place.stream}.orders.>, {place.subject}\n"
     )
     assert result == (0, line, "")
@@ -284,7 +285,7 @@ def test_the_page_about_setup_shows_what_it_says(run, place, monkeypatch):
     written = re.search(r"```console\n(.*?)```", page, re.DOTALL)[1]
     # The page's names, made the test's own.
     orders, subject = f"{place.stream}-orders", f"{place.stream}.update"
-    written = written.replace("orders", orders).replace("crypto.update", subject)
+    written = written.replace("orders", orders).replace("crypto.update", subject).replace(LOCAL, place.url)
     create(place._replace(stream=orders), subjects=[f"{orders}.>"])
     monkeypatch.delenv("CRYPTO_TRIGGER_STREAM")
     said = ""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import pytest
 import yaml
 from support import pods
-from support.lossy import LosesAcks
+from support.patience import until
 from support.ports import free_port
 from support.programs import program
-from support.proxy import Proxy
+from support.proxy import holding
 from support.shell import ROOT, do
 from support.streams import read, stored
 
@@ -41,6 +43,7 @@ OTHERS = {
     Status.INTERRUPTED,
     Status.TERMINATED,
 }
+GIVE_UP = "CRYPTO_TRIGGER_GIVE_UP_AFTER"
 # How long Kubernetes waits before the second pod of a Job, and before the third.
 PAUSES = (10, 20)
 # For the image's pull, and for the start of the pods.
@@ -177,7 +180,7 @@ def cluster(image, place, tmp_path):
         "CRYPTO_TRIGGER_STREAM": place.stream,
         "CRYPTO_TRIGGER_SUBJECT": place.subject,
         "CRYPTO_TRIGGER_TIMEOUT": "1s",
-        "CRYPTO_TRIGGER_GIVE_UP_AFTER": "3s",
+        GIVE_UP: "3s",
     }
     return pods.Cluster(image, tmp_path, {"crypto-trigger": config}, {})
 
@@ -194,19 +197,24 @@ def report(pod):
     return json.loads(pod.message)
 
 
-def test_three_pods_of_one_job_store_one_trigger_also_if_the_first_does_not_know_of_it(cluster, place):
+def test_three_pods_of_one_job_store_one_trigger_also_if_the_first_is_lost_before_it_knows(cluster, place):
+    """The node of the first one is lost: it is killed once its trigger is stored and not yet acknowledged."""
     assert pods.run(pod(SETUP), cluster).ended.status == 0
     name = job_name(ago=1)  # the pods start late, in the next slot
-    fault = LosesAcks()
-    with Proxy(place.url) as proxy, proxy.route(fault, then=fault) as route:
-        first = pods.run(pod(PUBLISH), cluster, name, NATS_URL=route.url)
+    node = f"lost-{place.stream}"
+    with holding(place.url, b"HPUB " + place.subject.encode()) as hold, ThreadPoolExecutor() as pool:
+        running = pool.submit(pods.run, pod(PUBLISH), cluster, name, node, NATS_URL=hold.url, **{GIVE_UP: "60s"})
+        until(lambda: stored(place.url, place.stream), "a stored trigger", seconds=60)
+        assert cluster.image.podman("kill", "--signal=KILL", node).status == 0
+        lost = running.result(timeout=60)
     second, third = (pods.run(pod(PUBLISH), cluster, name) for _ in range(2))
     (message,) = stored(place.url, place.stream)
-    minute = time.gmtime(int(name.rpartition("-")[2]) * 60)
-    assert message.headers["Nats-Msg-Id"] == f"{place.subject}:{time.strftime('%Y-%m-%dT%H:%M:%SZ', minute)}"
-    assert [each.ended.status for each in (first, second, third)] == [Status.UNKNOWN, Status.OK, Status.OK]
-    assert [report(each)["outcome"] for each in (first, second, third)] == ["unknown", "duplicate", "duplicate"]
-    assert {report(each)["msg_id"] for each in (first, second, third)} == {message.headers["Nats-Msg-Id"]}
+    slot = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(name.rpartition("-")[2]) * 60))
+    assert message.headers["Nats-Msg-Id"] == f"{place.subject}:{slot}"
+    assert (lost.ended.status, lost.message) == (128 + signal.SIGKILL, "")
+    assert [each.ended.status for each in (second, third)] == [0, 0]
+    assert [report(each)["outcome"] for each in (second, third)] == ["duplicate"] * 2
+    assert {report(each)["scheduled_at"] for each in (second, third)} == {slot}
 
 
 def test_credentials_come_from_the_secret_and_files_from_the_other_one(cluster):

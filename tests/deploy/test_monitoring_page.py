@@ -31,6 +31,7 @@ from support.streams import add_stream, put, stored
 from crypto_trigger.settings import SETTINGS, load
 
 DOCS = ROOT / "docs"
+SYSTEMD = ROOT / "deploy" / "systemd"
 DEFAULTS = load({}, "/dev/null", {})
 PAGE = (DOCS / "monitoring.md").read_text()
 RECIPES = dict(re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -158,10 +159,11 @@ def test_the_times_of_the_monitors_are_those_of_the_slots():
         period = {"Uptime Kuma": f"{(minutes + 5) * 60} seconds"}.get(name, "")
         assert period or re.search(rf"\b{minutes} minutes|\*/{minutes} \* \* \* \*", what), name
         assert period in what
-    calendar = re.search(r"OnCalendar=\*:(\d+)/(\d+)", PAGE)
-    assert DEFAULTS.every / 3 < timedelta(minutes=int(calendar[1])) < DEFAULTS.every
-    assert int(calendar[2]) == minutes
-    assert f"--schedule='{calendar[1]}-59/{minutes} * * * *'" in PAGE
+    first, every = re.search(r"--schedule='(\d+)-59/(\d+) \* \* \* \*'", PAGE).groups()
+    assert DEFAULTS.every / 3 < timedelta(minutes=int(first)) < DEFAULTS.every
+    assert int(every) == minutes
+    assert f"`check` runs {first} minutes after a slot began" in PAGE
+    assert f"OnCalendar=*:{first}/{every}\n" in (SYSTEMD / "crypto-trigger-check.timer").read_text()
 
 
 # Where the program runs.
@@ -176,21 +178,7 @@ def test_cron_mails_the_missed_slot_and_nothing_when_all_is_well(stream, at_work
     assert shell(command)[:3] == (0, "", "")
 
 
-def test_a_unit_of_systemd_fails_when_a_slot_was_missed(stream, at_work, shell, tmp_path):
-    unit = tmp_path / "crypto-trigger-check.service"
-    verify = (program("systemd-analyze"), "verify", unit)
-    (tmp_path / "alert@.service").write_text("[Service]\nExecStart=/bin/true\n")
-    unit.write_text(at_work(code("systemd")).replace("OnFailure", "OnFailur"))
-    assert "OnFailur" in do(*verify).err
-    unit.write_text(at_work(code("systemd")))
-    assert do(*verify)[:3] == (0, "", "")
-    (command,) = re.findall(r"^ExecStart=(.*)", unit.read_text(), re.MULTILINE)
-    ended = shell(command)
-    assert (ended.status, stream.slot in ended.out) == (1, True)
-    stream.fill()
-    assert shell(command).status == 0
-    (calendar,) = re.findall(r"OnCalendar=([^`]*)", RECIPES["systemd"])
-    assert do(program("systemd-analyze"), "calendar", calendar).status == 0
+# What the units of systemd do is tried in test_systemd.py, the hook of Elastic Beanstalk in test_elastic_beanstalk.py.
 
 
 def test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed(stream, at_work):
@@ -210,10 +198,17 @@ def test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed(stre
 
 def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_work, shell, tmp_path):
     program("curl")
+    folder = ROOT / "deploy" / "elastic-beanstalk"
+    (check,) = re.findall(r"^ExecStart=(.*)", (SYSTEMD / "crypto-trigger-check.service").read_text(), re.MULTILINE)
+    (ping,) = re.findall(r"^ExecStartPost=-(.*)", (folder / "crypto-trigger" / "ping.conf").read_text(), re.MULTILINE)
+    name, url = re.search(r"setenv (\w+)=(\S+)", code("Elastic Beanstalk")).groups()
+    hook = (folder / ".platform" / "hooks" / "postdeploy" / "50_crypto_trigger.sh").read_text()
+    (written,) = re.findall(r'^ *echo "(url = .*)" >', hook, re.MULTILINE)
+    assert f'"{name}"' in hook
     with Monitor(Healthchecks()) as monitor:
-        (url,) = re.findall(r"`(url = .*?)`", RECIPES["Elastic Beanstalk"])
-        (tmp_path / "curl").write_text(url.replace("https://hc-ping.com", monitor.url) + "\n")
-        line = at_work(code("Elastic Beanstalk"), **{"/etc/crypto-trigger.curl": str(tmp_path / "curl")})
+        url = url.replace("https://hc-ping.com", monitor.url)
+        (tmp_path / "ping.curl").write_text(written.replace('\\"', '"').replace("$ping_url", url) + "\n")
+        line = at_work(f"{check} && {ping}", **{"${CREDENTIALS_DIRECTORY}": str(tmp_path)})
         ended = shell(line)
         assert (ended.status, stream.slot in ended.out, monitor.told) == (1, True, [])
         stream.fill()

@@ -58,7 +58,8 @@ def test_demo_ends_in_five_seconds_and_leaves_no_process_and_no_file(installed, 
     result = cron(f"{installed.program} demo", TMPDIR=str(scratch))
     seconds = time.monotonic() - begun
     assert (result.status, result.err) == (0, "")
-    assert [word for word in ("published crypto.update", "duplicate: ", "(status 69)") if word not in result.out] == []
+    story = ("published crypto.update", "duplicate: ", "TRIGGER OK - ", "crypto-trigger history", "(status 69)")
+    assert [word for word in story if word not in result.out] == []
     assert using(scratch) == []
     assert list(scratch.iterdir()) == []
     # What a newcomer is promised.
@@ -76,7 +77,8 @@ def test_demo_stay_shows_what_publish_sends_and_leaves_nothing_when_it_is_stoppe
     try:
         # The line that it tells to type in another terminal.
         line = stay.until("In another terminal: ").partition("In another terminal: ")[2]
-        result = cron(line.replace("crypto-trigger", installed.program))
+        assert f" {installed.program} publish" in line
+        result = cron(line)
         assert result.out.startswith("published crypto.update for ")
         shown = stay.until('"trigger"')
         assert shown.startswith("crypto.update for ")

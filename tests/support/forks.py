@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -27,7 +28,8 @@ def forkable(environment):
 class Fork:
     """A run of the program in a session of its own, with the methods of `subprocess.Popen`."""
 
-    def __init__(self, arguments, environment):
+    def __init__(self, arguments, environment, server=None):
+        """Fork a process of `server`, which `fork_server` has started, or else of that of this process."""
         self.returncode = None
         self._readers = []
         self._said = {}
@@ -35,7 +37,7 @@ class Fork:
         request = {"arguments": arguments, "environment": environment, "folder": str(Path.cwd())}
         with Path(os.devnull).open() as nothing:
             fds = [theirs[0], nothing.fileno(), *theirs[1:]]
-            socket.send_fds(_server()[0], [json.dumps(request).encode()], fds)
+            socket.send_fds(server or _server()[0], [json.dumps(request).encode()], fds)
         for fd in theirs:
             os.close(fd)
         self._told, self.stdout, self.stderr = (os.fdopen(fd) for fd in ours)
@@ -82,20 +84,27 @@ class Fork:
             self._said[stream] = stream.read()
 
 
-@cache
-def _server():
-    """Start the fork server of this process; its socket, and what its interpreter read from the environment."""
+@contextmanager
+def fork_server(**settings):
+    """A fork server of one's own, whose interpreter starts with these settings; the socket for requests."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, "-P", _PROGRAM, str(theirs.fileno())]
-        server = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
-
-    def end():
+        environment = {**os.environ, **settings}
+        server = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, start_new_session=True)
+    try:
+        yield ours
+    finally:
         ours.close()
         server.wait()
 
-    atexit.register(end)
-    return ours, _read_at_the_start(os.environ)
+
+@cache
+def _server():
+    """Start the fork server of this process; its socket, and what its interpreter read from the environment."""
+    running = ExitStack()
+    atexit.register(running.close)
+    return running.enter_context(fork_server()), _read_at_the_start(os.environ)
 
 
 def _read_at_the_start(environment):

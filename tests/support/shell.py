@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,8 @@ def do(*command, timeout=HANGS, **options):
 
 
 def console(block, **options):
-    """Run the commands of a page's console block in bash; returns the block as it ought to be, stderr beside stdout."""
+    """Run the commands of a page's console block in one bash; returns what it ought to show, stderr with stdout."""
     commands = re.findall(r"^\$ (.*)", block, re.MULTILINE)
-    return "".join(f"$ {command}\n{do('bash', '-c', f'exec 2>&1; {command}', **options).out}" for command in commands)
+    script = "".join(f"printf '%s\\n' {shlex.quote(f'$ {command}')}\n{command}\n" for command in commands)
+    patience = HANGS * len(commands)
+    return do("bash", "-c", f"exec 2>&1\n{script}", timeout=patience, stdin=subprocess.DEVNULL, **options).out

@@ -70,7 +70,7 @@ def test_a_credentials_file_of_one_character_takes_no_time(content):
     Path("creds").write_bytes(content)
     with within(2):
         (problem,) = problems_of({"NATS_CREDS": "creds"})
-    assert "names a file without its NATS USER JWT part" in problem
+    assert "has no NATS USER JWT part" in problem
 
 
 @pytest.mark.parametrize("variable", ["NATS_CA", "NATS_CERT", "NATS_KEY"])

@@ -46,7 +46,7 @@ def test_a_context_gives_every_setting_it_shares_with_us():
     [
         ({"nsc": "nsc://op/acc/user"}, "uses nsc, which is not supported here"),
         ({"socks_proxy": "socks5://h"}, "uses socks_proxy, which"),
-        ({"user_jwt": HIDDEN}, "uses user_jwt, which"),
+        ({"user_jwt": HIDDEN}, "holds user_jwt or user_seed without the other, which is not supported here"),
         ({"jetstream_api_prefix": "x"}, "uses jetstream_api_prefix, which"),
         ({"password": 1234567}, "holds a password that is not text"),
         ({"password": "op://vault/item"}, "holds a password to be fetched from elsewhere"),

@@ -3,8 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from crypto_trigger import layout
 
@@ -77,24 +75,6 @@ def test_replicas_are_changed_if_asked_for():
     wanted = layout.mended(FITS, "crypto.update", EVERY, replicas=3)
     assert layout.differences(FITS, wanted) == (layout.Difference("num_replicas", "1", "3"),)
     assert layout.notes(FITS | {"num_replicas": 5}, "crypto.update", EVERY, replicas=3) == ()
-
-
-@settings(max_examples=40)
-@given(
-    st.dictionaries(
-        st.sampled_from(["max_age", "retention", "storage", "discard", "max_msgs", "mirror_direct", "new_in_3_0"]),
-        st.one_of(st.integers(), st.text(), st.booleans()),
-    ),
-    st.lists(st.sampled_from(["orders.>", "a", "crypto.*", "crypto.update"]), unique=True),
-    st.integers(0, 10**16),
-)
-def test_a_mended_configuration_differs_in_nothing_else_and_needs_nothing_more(rest, subjects, window):
-    config = {"name": "S", **rest, "subjects": subjects, "duplicate_window": window}
-    wanted = layout.mended(config, "crypto.update", EVERY)
-    assert {name for name in wanted if wanted[name] != config.get(name)} <= {"subjects", "duplicate_window", "no_ack"}
-    assert wanted["subjects"][: len(subjects)] == subjects
-    assert wanted["duplicate_window"] >= max(window, 30 * MINUTE)
-    assert layout.differences(wanted, layout.mended(wanted, "crypto.update", EVERY)) == ()
 
 
 @pytest.mark.parametrize(

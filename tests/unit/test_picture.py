@@ -1,54 +1,15 @@
-"""The picture of a history: never too wide, a mark for each state, and what is worth a look named."""
+"""The picture of a history: a mark for each state, and what is worth a look named."""
 
 import re
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support.histories import NOW, ago, history, texts
 
-from crypto_trigger.freshness import Cadence, State
-from crypto_trigger.history import History
-from crypto_trigger.picture import MARKS, Style, mark, picture, short, span
+from crypto_trigger.freshness import State
+from crypto_trigger.picture import MARKS, Style, mark, short, span
 from crypto_trigger.trigger import Stored
 from crypto_trigger.values import instant
-
-NOW = instant("2026-11-23T18:04:15Z")
-QUICK = settings(max_examples=30)
-
-
-def history(messages, every=900, since=86400, now=NOW, subject="crypto.update"):
-    cadence = Cadence(timedelta(seconds=every), timedelta(seconds=5), timedelta(seconds=every) / 3)
-    first = min(messages, key=lambda message: message.seq, default=None)
-    return History.of(messages, first, now, timedelta(seconds=since), cadence, subject, "crypto-stats")
-
-
-def texts(found, width=80, **more):
-    return ["".join(part.text for part in line) for line in picture(found, width, **more)]
-
-
-def ago(seq, seconds, **more):
-    return Stored(seq, NOW - timedelta(seconds=seconds), **more)
-
-
-@QUICK
-@given(
-    width=st.integers(1, 200),
-    every=st.sampled_from([1, 60, 420, 900, 3600, 86400]),
-    ages=st.lists(st.integers(0, 200_000), max_size=30),
-    source=st.text(max_size=100),
-    ascii_only=st.booleans(),
-)
-def test_no_line_is_wider_than_the_terminal(width, every, ages, source, ascii_only):
-    messages = [ago(n, age, source=source, claimed="2030-01-01T00:00:00Z") for n, age in enumerate(ages, 1)]
-    found = history(messages, every, since=min(200 * every, 200_000))
-    lines = texts(found, width, ascii_only=ascii_only)
-    assert max(map(len, lines)) <= width
-    assert all(text.isprintable() for text in lines)
-    if ascii_only:
-        assert all(map(str.isascii, lines))
-    drawn = "".join(part.text for line in picture(found, width) for part in line if part.style in set(State))
-    assert sum(letter in MARKS for letter in drawn) >= len(found.entries)
 
 
 @pytest.mark.parametrize("ascii_only", [False, True])

@@ -66,7 +66,7 @@ def test_the_defaults_are_those_of_the_contract():
         "ca",
         "cert",
         "key",
-        "context",
+        "nats_context",
         "js_domain",
         "report_file",
     )

@@ -1,0 +1,72 @@
+"""The command `check`, as its options ask for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crypto_trigger.findings import Thresholds
+from crypto_trigger.lookback import length, looking_back, wrong
+from crypto_trigger.masking import shown
+from crypto_trigger.values import format_duration, name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crypto_trigger.freshness import Cadence
+    from crypto_trigger.plugin import CheckRun
+
+
+def check(
+    run: CheckRun,
+    *,
+    env_file: str | None = None,
+    since: str = "1h",
+    grace: str | None = None,
+    missed_warn: int = 1,
+    missed_critical: int = 2,
+    consumer: Sequence[str] | None = None,
+    consumer_warn: str | None = None,
+    consumer_critical: str | None = None,
+    output_format: str | None = None,
+    output_file: str | None = None,
+    as_json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    **flags: str | None,
+) -> None:
+    """Check that every slot has its trigger. Raises a TriggerError: Usage, ConfigError or a BrokerError."""
+    run.prepare(output_format, output_file, quiet=quiet, verbose=verbose, as_json=as_json)
+    settings = run.load(env_file, **flags)
+    back, cadence = looking_back(settings, since, grace)
+    limits = _thresholds(cadence, missed_warn, missed_critical, consumer_warn, consumer_critical)
+    run.check(settings, back, cadence, limits, _consumer_names(consumer))
+
+
+def _thresholds(
+    cadence: Cadence, missed_warn: int, missed_critical: int, consumer_warn: str | None, consumer_critical: str | None
+) -> Thresholds:
+    """Return from when on what is found is bad. Raises Usage."""
+    warn = cadence.grace if consumer_warn is None else length("--consumer-warn", consumer_warn, zero=True)
+    critical = (
+        cadence.every if consumer_critical is None else length("--consumer-critical", consumer_critical, zero=True)
+    )
+    if missed_warn > missed_critical:
+        raise wrong("--missed-warn", f"{missed_warn} is more than --missed-critical {missed_critical}")
+    if warn > critical:
+        raise wrong(
+            "--consumer-warn",
+            f"{format_duration(warn)}{'' if consumer_warn else ' (the grace)'} is longer than --consumer-critical "
+            f"{format_duration(critical)}{'' if consumer_critical else ' (one slot)'}",
+        )
+    return Thresholds(missed_warn, missed_critical, warn, critical)
+
+
+def _consumer_names(named: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the names of consumers, each once. Raises Usage."""
+    found = tuple(dict.fromkeys(named or ()))
+    for each in found:
+        try:
+            name(each)
+        except ValueError as error:
+            raise wrong("--consumer", f"'{shown(each)}' {error}") from None
+    return found

@@ -1,0 +1,54 @@
+"""The command `publish`, as its options ask for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crypto_trigger.errors import Usage
+
+if TYPE_CHECKING:
+    from crypto_trigger.run import Run
+
+
+def publish(
+    run: Run,
+    *,
+    env_file: str | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    rehearse: bool = False,
+    as_json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    **flags: str | None,
+) -> None:
+    """Deliver the trigger of this slot. Raises a TriggerError: Usage, ConfigError, a BrokerError or Interrupted."""
+    real = not (dry_run or rehearse)
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True, monitored=real, rehearsal=rehearse)
+    if dry_run and rehearse:
+        raise Usage("--dry-run connects to nothing, and --rehearse connects: give one of the two")
+    settings = run.load(env_file, **flags)
+    draft = run.draft_trigger(settings, force=force, offline=dry_run)
+    if dry_run:
+        from crypto_trigger.brokers.access import Access
+
+        Access.from_settings(settings)  # a publish loads and checks these before it connects
+        draft.fix(None)
+        run.dry_run(settings)
+        return
+    from crypto_trigger import brokers
+    from crypto_trigger.retry import Limits, complete
+
+    limits = Limits.from_settings(settings, run.reading, run.kept)
+    if rehearse:
+        from crypto_trigger import rehearsal
+
+        receipt = complete(rehearsal.rehearse(draft, brokers.rehearsal(settings), limits, output.waiting))
+        output.detail(rehearsal.accepted(settings, receipt))
+    else:
+        from crypto_trigger.delivery import deliver
+
+        receipt = complete(deliver(draft, brokers.publisher(settings), limits, output.waiting))
+    guard = f"; guard: {receipt.guard}" if receipt.guard else ""
+    output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
+    run.succeed(receipt)

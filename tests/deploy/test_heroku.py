@@ -1,0 +1,164 @@
+"""Heroku: what a build needs, the package as a dyno runs it, and days of the Scheduler's firings every 10 minutes."""
+
+import json
+import re
+import shutil
+import sysconfig
+import tarfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from support.programs import ALL, program
+from support.shell import ROOT, do
+from support.simulated import simulated
+from support.streams import add_stream, stored
+
+from crypto_trigger.settings import SETTINGS, load
+
+PAGE = (ROOT / "docs" / "scheduling.md").read_text()
+SECTION = re.search(r"^## Heroku\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
+DEFAULTS = load({}, "/dev/null", {})
+EVERY, EARLY = DEFAULTS.every, DEFAULTS.early
+FIRING = timedelta(minutes=10)
+COMMAND = re.search(r"`(python -m crypto_trigger publish)`", SECTION)[1]
+
+
+def test_a_build_finds_what_it_needs_and_nothing_that_stops_it():
+    assert (ROOT / "requirements.txt").exists()
+    # Another one beside it ends a build, and runtime.txt is no longer to be used.
+    others = ("Pipfile", "Pipfile.lock", "poetry.lock", "uv.lock", "runtime.txt")
+    assert [name for name in others if (ROOT / name).exists()] == []
+    # A version without its patch, of those that Heroku has.
+    assert re.fullmatch(r"3\.1[1-4]\n", (ROOT / ".python-version").read_text())
+    assert do("bash", "-n", ROOT / "bin" / "post_compile").status == 0
+    assert do(program("shellcheck"), ROOT / "bin" / "post_compile")[:2] == (0, "")
+
+
+def test_the_manifest_has_the_scheduler_and_settings_of_ours():
+    manifest = json.loads((ROOT / "app.json").read_text())
+    assert manifest["addons"] == ["scheduler:standard"]
+    assert manifest["buildpacks"] == [{"url": "heroku/python"}]
+    meanings = {setting.variable: setting for setting in SETTINGS}
+    assert set(manifest["env"]) <= set(meanings)
+    assert {name for name, about in manifest["env"].items() if about.get("required", True)} == {"NATS_URL"}
+    assert all(about["description"] for about in manifest["env"].values())
+
+
+# The package on a dyno.
+
+# What the program compiles at run time is told on stderr.
+WATCHED = """
+import runpy, sys
+def watch(event, arguments):
+    if event == "compile" and str(arguments[1]).endswith(".py"):
+        print("compiled", arguments[1], file=sys.stderr)
+sys.addaudithook(watch)
+sys.argv = ["crypto_trigger", "publish"]
+runpy.run_module("crypto_trigger", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture
+def dyno(tmp_path, settings):
+    """Build as the buildpack does, pack the files and unpack them elsewhere; returns what runs a command there."""
+    build, app = tmp_path / "build", tmp_path / "app"
+    build.mkdir()
+    for name in ("bin", "crypto_trigger"):
+        shutil.copytree(ROOT / name, build / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # Stands for the interpreter of the buildpack with what requirements.txt names.
+    tools = f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"
+    assert do("bin/post_compile", cwd=build, env={"PATH": tools})[:3] == (0, "", "")
+    with tarfile.open(tmp_path / "slug.tar", "w") as slug:
+        # Time stamps are not to matter.
+        slug.add(build, "app", filter=lambda info: info.replace(mtime=0, deep=False))
+    with tarfile.open(tmp_path / "slug.tar") as slug:
+        slug.extractall(tmp_path, filter="tar")
+    environ = {"HOME": str(app), "PATH": tools, "PYTHONPATH": str(app), "PYTHONUNBUFFERED": "true", **settings}
+
+    def run(command):
+        return do("bash", "-c", command, cwd=app, env={**environ, "DYNO": "scheduler.1"})
+
+    return run
+
+
+def test_a_dyno_runs_the_package_from_its_source_and_compiles_nothing(dyno, run, place, tmp_path):
+    assert run("setup").status == 0
+    where = dyno('python -c "import crypto_trigger; print(crypto_trigger.__file__)"').out.strip()
+    assert Path(where).is_relative_to(tmp_path / "app")
+    status, out, err = dyno(COMMAND)[:3]
+    assert len(stored(place.url, place.stream)) == 1
+    assert (status, out.partition(" ")[0], err) == (0, "published", "")
+    (tmp_path / "watched.py").write_text(WATCHED)
+    watched = f"python {tmp_path}/watched.py"
+    ours = lambda: [line for line in dyno(watched).err.splitlines() if "/crypto_trigger/" in line]  # noqa: E731
+    assert ours() == []
+    # The same without what bin/post_compile made, so that the watch is known to see it.
+    for folder in (tmp_path / "app").rglob("__pycache__"):
+        shutil.rmtree(folder)
+    assert len(ours()) > 10
+
+
+def test_a_dyno_without_the_server_s_address_says_so(dyno, settings):
+    del settings["NATS_URL"]
+    status, out, err = dyno(f"unset NATS_URL; {COMMAND} --give-up-after 300ms")[:3]
+    assert (status, out) == (69, "")
+    assert "nats://localhost:4222: connection refused" in err
+    assert err.count("\n") == 1
+
+
+# The Scheduler.
+
+
+def firings(days, seed):
+    """Moments of firings, each with how many runs it has; some are early, late, doubled or lost."""
+    lots = Random(seed)
+    first = datetime(2026, 3, 2, tzinfo=UTC) + FIRING * lots.random()
+    found = []
+    for number in range(int(timedelta(days=days) / FIRING)):
+        if lots.random() < 0.05:
+            continue  # lost
+        away = lots.expovariate(1 / 8)  # seconds
+        if lots.random() < 0.05:
+            away = lots.uniform(60, 900)  # so late that the next one may come before it
+        elif lots.random() < 0.1:
+            away = -lots.uniform(0, 20)
+        moment = first + number * FIRING + timedelta(seconds=away)
+        doubled = lots.random()
+        found.append((moment, 2 if doubled < 0.05 else 1))  # twice at once
+        if 0.05 <= doubled < 0.15:
+            found.append((moment + timedelta(seconds=lots.uniform(1, 240)), 1))
+    return sorted((clear_of_a_turn(moment), runs) for moment, runs in found)
+
+
+def clear_of_a_turn(moment):
+    """A run takes a moment, in which no slot must begin."""
+    left = EVERY - timedelta(seconds=(moment + EARLY).timestamp() % EVERY.total_seconds())
+    return moment - timedelta(seconds=10) if left < timedelta(seconds=10) else moment
+
+
+def slot_of(moment):
+    seconds = (moment + EARLY).timestamp() // EVERY.total_seconds() * EVERY.total_seconds()
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("days", [0.5, pytest.param(7, marks=pytest.mark.skipif(not ALL, reason="takes minutes"))])
+def test_every_slot_that_a_firing_reaches_gets_one_trigger(days, place, tmp_path):
+    add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
+    told, reached = [], []
+    with simulated(place.url, tmp_path) as host:
+        for moment, runs in firings(days, seed=days):
+            new = slot_of(moment) not in reached
+            reached += [slot_of(moment)] * new
+            ended = host.publish(moment, runs)
+            assert [(status, err) for status, _, err in ended] == [(0, "")] * runs, (moment, ended)
+            outcomes = sorted(out.split()[0] for _, out, _ in ended)
+            assert outcomes == sorted(["published" if new else "duplicate:", "duplicate:"][:runs]), (moment, ended)
+            told += outcomes
+    held = [message.headers["ce-time"] for message in stored(place.url, place.stream)]
+    assert held == reached
+    assert told.count("published") == len(reached)
+    # Not every slot was reached: a lost or late run may leave one out. Most were, and there were more runs than slots.
+    slots = timedelta(days=days) / EVERY
+    assert 0.8 * slots < len(reached) < len(told)
