@@ -181,6 +181,25 @@ def test_the_pages_command_sets_the_image_of_both_jobs():
     assert images == [f"registry.test/crypto-trigger:{__version__}"] * 2
 
 
+def test_the_pages_commands_create_what_the_manifest_refers_to(tmp_path):
+    program("kubectl")
+    (tmp_path / "nats-secret.env").write_text("NATS_USER=some\nNATS_PASSWORD=pw\n")
+    created = []
+    for command in commands():
+        if command.startswith("kubectl create "):
+            ended = do("bash", "-c", f"{command} --dry-run=client -o yaml", cwd=tmp_path)
+            assert ended.status == 0, ended
+            created.append(yaml.safe_load(ended.out))
+    found = {one["kind"]: (one["metadata"]["name"], set(one["data"])) for one in created}
+    assert found == {
+        "ConfigMap": ("crypto-trigger", {"NATS_URL"}),
+        "Secret": ("crypto-trigger", {"NATS_USER", "NATS_PASSWORD"}),
+    }
+    referred, optional = container(PUBLISH)["envFrom"]
+    assert referred == {"configMapRef": {"name": "crypto-trigger"}}
+    assert optional == {"secretRef": {"name": "crypto-trigger", "optional": True}}
+
+
 # Run.
 
 
