@@ -2,9 +2,6 @@
 
 import os
 import re
-import shlex
-from datetime import timedelta
-from typing import NamedTuple
 
 import pytest
 from support.clocks import roomy
@@ -78,51 +75,3 @@ def test_what_a_page_shows_of_a_terminal_is_what_the_program_says(block, install
         assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
         said = console(block, env=environ, cwd=tmp_path)
     assert masked(said) == masked(block)
-
-
-# The crontab.
-
-
-class Entry(NamedTuple):
-    minute: str
-    rest: list[str]
-    command: str
-
-
-def crontab():
-    lines = [line for line in (ROOT / "crontab.example").read_text().splitlines() if line.strip()]
-    entries = [line for line in lines if not line.startswith("#") and not re.match(r"\w+ *=", line)]
-    return [Entry(fields[0], fields[1:5], fields[5]) for fields in (line.split(None, 5) for line in entries)]
-
-
-def test_every_crontab_command_is_one_that_cron_can_run(run):
-    assert crontab()
-    for entry in crontab():
-        program, *arguments = shlex.split(entry.command)
-        assert program.startswith("/")
-        assert program.endswith("/crypto-trigger")
-        assert run(*arguments, "--help").status == 0
-        assert not re.search(r"(?<!\\)%", entry.command)
-
-
-def test_the_check_of_a_command_by_its_help_sees_a_wrong_one(run):
-    assert run("publish", "--no-such-option", "--help").status == 2
-    assert run("pubish", "--help").status == 2
-
-
-def test_the_crontab_runs_once_a_slot():
-    for entry in crontab():
-        assert entry.rest == ["*"] * 4
-        assert entry.minute == f"*/{DEFAULTS.every // timedelta(minutes=1)}"
-
-
-def test_the_crontab_command_publishes_in_crons_environment_and_says_nothing(installed, cron, settings, tmp_path):
-    env_file = tmp_path / "crypto-trigger.env"
-    env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    assert cron(f"{installed.program} setup", **settings).status == 0
-    (entry,) = crontab()
-    command = entry.command.replace("/opt/crypto-trigger/bin/crypto-trigger", installed.program)
-    command = command.replace("/etc/crypto-trigger.env", str(env_file))
-    assert cron(command)[:3] == (0, "", "")
-    status, out, *_ = cron(f"{installed.program} publish --env-file {env_file}")
-    assert (status, out.partition(":")[0]) == (0, "duplicate")
