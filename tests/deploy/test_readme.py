@@ -143,7 +143,7 @@ def test_what_readme_shows_of_your_own_nats_is_what_the_program_says(installed, 
 
 def test_the_last_line_of_the_installation_puts_the_program_on_path(installed, tmp_path):
     lines = block("README.md", "python3 -m venv /opt/crypto-trigger").commands
-    assert lines[-1].startswith("ln -s ")
+    assert lines[-1].startswith("ln -sf ")
     places = {"/opt/crypto-trigger/": f"{installed.folder}/", "/usr/local/bin/": f"{tmp_path}/"}
     for place, here in places.items():
         assert place in lines[-1]
