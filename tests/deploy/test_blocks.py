@@ -16,6 +16,7 @@ STORY = (
 )
 LISTEN = "tests/broker/test_listen_page.py"
 LISTENS = f"{LISTEN}::test_what_the_page_shows_of_a_terminal_is_what_the_program_says"
+REHEARSAL = "tests/broker/test_rehearsal_page.py"
 MONITORING = "tests/deploy/test_monitoring_page.py"
 
 # For each page, how each of its blocks begins, and the test that runs it.
@@ -82,6 +83,12 @@ RUN = {
         "$ crypto-trigger publish --quiet": SHOWN,
         "$ CRYPTO_TRIGGER_LOG_FORMAT=json": SHOWN,
         "{ crypto-trigger publish": "tests/deploy/test_pings_page.py::test_the_line_for_syslog_sends_each_object_whole",
+    },
+    "docs/rehearsal.md": {
+        "$ crypto-trigger publish --rehearse": f"{REHEARSAL}"
+        "::test_what_the_page_shows_of_a_terminal_is_what_the_program_says",
+        "crypto-trigger setup --dry-run": f"{REHEARSAL}"
+        "::test_the_script_fails_before_the_stream_is_there_and_passes_then_and_stores_nothing",
     },
     "docs/report.md": {"$ crypto-trigger publish --json": SHOWN},
     "docs/setup.md": {
