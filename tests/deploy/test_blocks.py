@@ -36,8 +36,7 @@ RUN = {
         "define command {": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
         "object CheckCommand": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
         "readinessProbe:": f"{CHECK}::test_the_probe_of_kubernetes",
-        "*/5 * * * * said=": f"{CHECK}::test_the_lines_of_the_crontab",
-        "* * * * * /opt/crypto-trigger/bin/crypto-trigger check": f"{CHECK}::test_the_lines_of_the_crontab",
+        "* * * * * /opt/crypto-trigger/bin/crypto-trigger check": f"{CHECK}::test_the_file_of_the_textfile_collector",
     },
     "docs/deliveries.md": {
         "$ crypto-trigger publish --delivery core": SHOWN,
@@ -91,6 +90,12 @@ RUN = {
         "::test_the_script_fails_before_the_stream_is_there_and_passes_then_and_stores_nothing",
     },
     "docs/report.md": {"$ crypto-trigger publish --json": SHOWN},
+    "docs/scheduling.md": {
+        "useradd --system": "tests/deploy/test_crontab.py"
+        "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
+        "crypto-trigger publish & crypto-trigger publish & wait": "tests/deploy/test_many_at_once.py"
+        "::test_the_commands_of_the_page",
+    },
     "docs/setup.md": {
         "$ crypto-trigger setup --stream orders": "tests/broker/test_shared_streams.py"
         "::test_the_page_about_setup_shows_what_it_says",
