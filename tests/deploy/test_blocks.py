@@ -106,7 +106,7 @@ RUN = {
         "useradd": "tests/deploy/test_crontab.py"
         "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
         "docker build": STAND_IN,
-        "heroku create": STAND_IN,
+        "heroku create": "tests/deploy/test_heroku.py::test_the_commands_of_the_page_set_up_the_stream_from_a_dyno",
         "install -m 0600 .env.example": f"{SYSTEMD}"
         "::test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate",
         "[Service]": f"{SYSTEMD}::test_the_program_writes_nowhere_but_where_an_operator_lets_it",
