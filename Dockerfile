@@ -37,10 +37,8 @@ USER 65532:65532
 ENTRYPOINT ["/opt/crypto-trigger/bin/crypto-trigger"]
 CMD ["publish"]
 ARG PYTHON_IMAGE
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="crypto-trigger" \
       org.opencontainers.image.description="Publish one {\"trigger\":\"update\"} to NATS per time slot, and exit with a status that means something" \
       org.opencontainers.image.version="0.1.0" \
-      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}"

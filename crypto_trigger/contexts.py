@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The keys that decide neither the servers nor the credentials of a publisher.
-_OTHER_KEYS = {"name", "description", "color_scheme", "jetstream_event_prefix"}
+OTHER_KEYS = {"name", "description", "color_scheme", "jetstream_event_prefix"}
 # The keys that the `nats` CLI takes for secrets, for paths of files with secrets, and for other paths. In the first two
 # it accepts references: `env://NAME` and others (jsm.go, `natscontext`).
-_JWT_AND_SEED = {"user_jwt", "user_seed"}
-_SECRETS = {"password", "token", *_JWT_AND_SEED}
-_SECRET_FILES = {"creds", "nkey"}
+JWT_AND_SEED = {"user_jwt", "user_seed"}
+SECRETS = {"password", "token", *JWT_AND_SEED}
+SECRET_FILES = {"creds", "nkey"}
 _FILES = {"cert", "key", "ca"}
 _REFERENCE = r"(?i)(file|env|data|op|nsc):(.*)"
-_UNSUPPORTED = {
+UNSUPPORTED = {
     "nsc": "save the credentials with nsc generate creds, and name that file in creds",
     "jetstream_api_prefix": "name a domain in jetstream_domain",
     "socks_proxy": "connections are direct",
@@ -69,12 +69,12 @@ class Reader:
         self._environ = environ
         self._until = until
         for key, value in _json_object(path, until).items():
-            if value in ("", None, False, []) or key in _OTHER_KEYS:
+            if value in ("", None, False, []) or key in OTHER_KEYS:
                 continue
             try:
                 self.found[key] = self._value(key, value, keys)
             except ValueError as error:
-                self.problems["creds" if key in _JWT_AND_SEED else key] = str(error)
+                self.problems["creds" if key in JWT_AND_SEED else key] = str(error)
         self._join_jwt_and_seed()
 
     def _join_jwt_and_seed(self) -> None:
@@ -88,19 +88,19 @@ class Reader:
             self.problems["creds"] = "holds user_jwt or user_seed without the other, which is not supported here"
 
     def _value(self, key: str, value: object, keys: set[str]) -> Value:
-        if key not in keys | _SECRETS:
-            hint = _UNSUPPORTED.get(key, "set NATS_* variables in place of NATS_CONTEXT")
+        if key not in keys | SECRETS:
+            hint = UNSUPPORTED.get(key, "set NATS_* variables in place of NATS_CONTEXT")
             raise ValueError(f"uses {shown(key)}, which is not supported here; {hint}")
         if isinstance(value, bool):
             return Value("true")
         if not isinstance(value, str):
             raise ValueError(f"holds a {key} that is not text")  # noqa: TRY004 - callers expect ValueError
-        if key in _SECRETS:
+        if key in SECRETS:
             return Value(self._content(key, value) or value)
         bare = re.sub("(?i)^file://", "", value)
-        if key in _SECRET_FILES and bare == value and (content := self._content(key, value)):
+        if key in SECRET_FILES and bare == value and (content := self._content(key, value)):
             return Value(content, inline=True)
-        if key in _SECRET_FILES | _FILES:
+        if key in SECRET_FILES | _FILES:
             if "://" in bare:
                 raise ValueError(_ELSEWHERE.format(key))
             return Value(bare)

@@ -22,6 +22,9 @@ EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
 # How often one attempt publishes again after it lost a race, and how long it waits before it reads again, in seconds.
 _RACES = 20
 _RACE_WAIT = 0.01
+# A schedule that was due while the server was down fires 250 ms after it came back (`resetTimer` in nats-server's
+# `server/scheduler.go`). After a failed attempt, a run waits for it as long as this, in seconds.
+_CATCHES_UP = 1.0
 # The server's time cannot be asked for. Other failures may pass.
 _CANNOT_ASK = (Fact.NO_PERMISSION, Fact.NO_RESPONDERS)
 
@@ -42,6 +45,9 @@ class Publisher:
         async with self._servers.connect(attempt) as connection:
             stream = Stream(connection, self._settings)
             last = await self._read(stream, draft, attempt)
+            if attempt.number > 1 and self._info and self._info.schedules:
+                await asyncio.sleep(min(_CATCHES_UP, attempt.share()))
+                last = await stream.last(last.subject)
             trigger = draft.trigger
             self._forced, self._guarded_by_msg_id = trigger.force, not last.permitted
             for _ in range(_RACES):

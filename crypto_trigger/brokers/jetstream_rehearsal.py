@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A sequence that no message has: the largest signed integer of 64 bits. nats-server reads it as one.
 _BEYOND_ANY = str(2**63 - 1)
-_MARK = "rehearsal:"
+MARK = "rehearsal:"
 
 
 class Rehearsal(Publisher):
@@ -93,4 +93,4 @@ def _refusable(trigger: Trigger) -> dict[str, str]:
 
 
 def _marked(length: int) -> str:
-    return (_MARK + os.urandom(length).hex())[:length]
+    return (MARK + os.urandom(length).hex())[:length]

@@ -67,6 +67,11 @@ class Info:
         return parse_time(self.answer.get("created"))
 
     @property
+    def schedules(self) -> bool:
+        """Whether the stream may hold a schedule of the server's own."""
+        return self.config.get("allow_msg_schedules") is True
+
+    @property
     def last_seq(self) -> int:
         """The sequence of the newest message of all subjects; 0 if there is none, or it is not known."""
         state = self.answer.get("state")

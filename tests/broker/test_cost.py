@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.imports import modules_of
 from support.programs import program
 from support.streams import stored
+
+from crypto_trigger import entry
 
 BARE = Path(__file__).parents[2] / "benchmarks" / "peers" / "bare.py"
 SECONDS = 300  # valgrind is fifty times slower than the processor
@@ -69,3 +72,30 @@ def test_a_publish_executes_fewer_instructions_than_the_bare_script(costing):
     assert bare > 10**8
     # Measured: 0.944. A garbage collector that is left on takes a tenth, and so does Typer.
     assert ours <= 0.96 * bare
+
+
+FLAGS = [
+    *("--server", "nats://h", "--subject", "s", "--stream", "t", "--delivery", "jetstream", "--every", "15m"),
+    *("--context", "c", "--user", "u", "--creds", "p", "--timeout", "5s", "--give-up-after", "60s"),
+]
+
+
+def test_a_flag_costs_a_few_calls_and_no_module():
+    def calls(*words):
+        counted = []
+        sys.setprofile(lambda _, event, __: counted.append(event))
+        try:
+            given = entry.plain(["publish", *words])
+        finally:
+            sys.setprofile(None)
+        assert given is not None
+        return sum(event in ("call", "c_call") for event in counted)
+
+    number = len(FLAGS) // 2
+    assert number == 10
+    assert calls("--quiet") > number
+    assert calls("--quiet", *FLAGS) - calls("--quiet") <= 4 * number
+    (_, plain), (status, flagged) = (modules_of("publish", "--dry-run", *flags) for flags in ((), FLAGS[:10]))
+    assert status == 0
+    assert flagged == plain
+    assert "typer" not in flagged

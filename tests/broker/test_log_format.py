@@ -188,7 +188,8 @@ def test_another_format_is_refused_in_text(form, run, monkeypatch):
     result = run("publish", "--dry-run")
     assert result.status == 78
     assert result.err == (
-        f"crypto-trigger: CRYPTO_TRIGGER_LOG_FORMAT '{form}' (from the environment) must be text or json\n"
+        f"crypto-trigger: CRYPTO_TRIGGER_LOG_FORMAT '{form}' (from the environment) must be text or json; "
+        "nothing was published\n"
     )
 
 

@@ -42,9 +42,9 @@ FAILS = ("--every", "banana")
 SLOT = ("--scheduled-at", "2026-11-23T12:00:00Z")
 URL, FAIL_URL = "CRYPTO_TRIGGER_PING_URL", "CRYPTO_TRIGGER_PING_FAIL_URL"
 WARNING = f"crypto-trigger: warning: {URL} could not be pinged: "
-# How the warning ends after a success, and after a run that found no server.
+# How the warning ends after a success, and after a run with a wrong setting.
 PUBLISHED = "; the outcome is still published (status 0)"
-UNAVAILABLE = "; the outcome is still unavailable (status 69)"
+REFUSED = "; the outcome is still config (status 78)"
 # What everything may take beyond the deadline, and what starting an interpreter may take, in seconds.
 BEYOND, START = 1.0, 8.0
 
@@ -236,13 +236,13 @@ def test_a_refusal_is_final_and_one_warning(status, run, pinging):
         pinging(monitor)
         result = run("publish", *FAILS)
     assert len(monitor.asked) == 1
-    assert result.err.splitlines()[1:] == [f"{WARNING}HTTP status {status}{UNAVAILABLE}"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}HTTP status {status}{REFUSED}"]
 
 
 def test_verbose_says_that_the_monitor_was_pinged(run, monitor):
     result = run("publish", "-v", *FAILS)
     assert monitor.told == [FAILURE]
-    assert result.err.splitlines()[-1] == f"crypto-trigger: {URL} was pinged: HTTP status 200"
+    assert re.fullmatch(rf"crypto-trigger: \S+Z {URL} was pinged: HTTP status 200", result.err.splitlines()[-1])
 
 
 def test_a_run_without_a_monitor_loads_nothing_for_pings(ready):
@@ -338,7 +338,7 @@ def test_a_redirect_from_https_to_http_is_not_followed(run, authority, pinging, 
         pinging(monitor)
         result = run("publish", *FAILS)
     assert (len(monitor.asked), plain.asked) == (1, [])
-    assert result.err.splitlines()[1:] == [f"{WARNING}it redirects from https to http{UNAVAILABLE}"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}it redirects from https to http{REFUSED}"]
 
 
 def test_a_redirect_from_http_to_https_is_followed(run, authority, pinging, monkeypatch):
@@ -381,14 +381,14 @@ def test_a_certificate_that_does_not_verify_is_one_warning(
         pinging(monitor)
         result = run("publish", *FAILS)
     assert monitor.asked == []
-    assert result.err.splitlines()[1:] == [WARNING + says + UNAVAILABLE]
+    assert result.err.splitlines()[1:] == [WARNING + says + REFUSED]
 
 
 def test_tls_to_a_server_without_it_is_one_warning(run, monitor, monkeypatch):
     monkeypatch.setenv(URL, monitor.url.replace("http:", "https:"))
     result = run("publish", *FAILS)
     assert monitor.asked == []
-    assert result.err.splitlines()[1:] == [f"{WARNING}the TLS handshake failed (2 attempts){UNAVAILABLE}"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}the TLS handshake failed (2 attempts){REFUSED}"]
 
 
 # Proxies.
@@ -460,7 +460,7 @@ def test_a_proxy_that_refuses_is_one_warning(run, pinging, monkeypatch):
         monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{proxy.port}")
         pinging(f"https://monitor.invalid/{TOKEN}")
         result = run("publish", *FAILS)
-    assert result.err.splitlines()[1:] == [f"{WARNING}the proxy answers with HTTP status 407{UNAVAILABLE}"]
+    assert result.err.splitlines()[1:] == [f"{WARNING}the proxy answers with HTTP status 407{REFUSED}"]
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://", "127.0.0.1:port"])
@@ -468,9 +468,7 @@ def test_a_proxy_that_is_none_is_one_warning(proxy, run, pinging, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     pinging(f"https://monitor.invalid/{TOKEN}")
     result = run("publish", *FAILS)
-    assert result.err.splitlines()[1:] == [
-        f"{WARNING}the proxy in the environment is not http://host:port{UNAVAILABLE}"
-    ]
+    assert result.err.splitlines()[1:] == [f"{WARNING}the proxy in the environment is not http://host:port{REFUSED}"]
 
 
 # Faults. The status is that of the run, the warning one line, the URL nowhere, and the end in time.

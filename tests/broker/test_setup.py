@@ -230,7 +230,7 @@ def test_without_a_server_setup_tries_until_the_deadline_and_ends_with_69(run, m
     assert result.status == 69
     assert result.out == ""
     *waits, last = result.err.splitlines()
-    said = re.fullmatch(r"crypto-trigger: nats://127.0.0.1:1: connection refused \((\d+) attempts\); .+", last)
+    said = re.fullmatch(r"crypto-trigger: \S+Z nats://127.0.0.1:1: connection refused \((\d+) attempts\); .+", last)
     # The time may run out in a wait or in an attempt.
     assert int(said[1]) in {len(waits), len(waits) + 1}
     assert len(waits) > 1

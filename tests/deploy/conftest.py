@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 from packaging.utils import canonicalize_name
+from support import images
 from support.locks import alone
 from support.shell import ROOT, Ended, do
 
@@ -56,6 +57,20 @@ def installed(shared):
     versions, demo = json.loads(noted.read_text())
     wheel, sdist = _built(base)
     return Installed(wheel, sdist, base / "venv", versions, Ended(*demo))
+
+
+@pytest.fixture(scope="session")
+def image(shared):
+    """The container image, built once for all test processes."""
+    images.needed()
+    base = shared / "image"
+    noted = base / "noted"
+    with alone(shared / "image.lock"):
+        if not noted.exists():
+            shutil.rmtree(base, ignore_errors=True)  # left by one that failed
+            base.mkdir()
+            noted.write_text(images.build(base).name)
+    return images.Image(base, noted.read_text())
 
 
 def _install(base):

@@ -2,39 +2,18 @@
 
 import os
 import re
-import shlex
-from datetime import timedelta
-from typing import NamedTuple
 
 import pytest
-import yaml
 from support.clocks import roomy
 from support.pages import masked
 from support.programs import program
 from support.shell import ROOT, console, do
 
-from crypto_trigger import __version__
-from crypto_trigger.retry import GRACE
 from crypto_trigger.server import Server
 from crypto_trigger.settings import SETTINGS, load
 
-README = (ROOT / "README.md").read_text()
 DEFAULTS = load({}, "/dev/null", {})
 VARIABLES = {setting.variable for setting in SETTINGS}
-
-
-def section(title):
-    return README.partition(f"## {title}\n")[2].partition("\n## ")[0]
-
-
-def table(title):
-    """The rows of a section's table: the first cell, without its quotes, -> the others."""
-    lines = [line.strip("|").split("|") for line in section(title).splitlines() if line.startswith("|")]
-    return {cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]] for cells in lines[2:]}
-
-
-def test_the_version_is_told_the_same_everywhere():
-    assert f"crypto-trigger:{__version__}" in container()["image"]
 
 
 def test_the_env_example_is_read_without_a_complaint_even_with_every_line_in_force(run, tmp_path):
@@ -96,113 +75,3 @@ def test_what_a_page_shows_of_a_terminal_is_what_the_program_says(block, install
         assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
         said = console(block, env=environ, cwd=tmp_path)
     assert masked(said) == masked(block)
-
-
-# The crontab.
-
-
-class Entry(NamedTuple):
-    minute: str
-    rest: list[str]
-    command: str
-
-
-def crontab():
-    lines = [line for line in (ROOT / "crontab.example").read_text().splitlines() if line.strip()]
-    entries = [line for line in lines if not line.startswith("#") and not re.match(r"\w+ *=", line)]
-    return [Entry(fields[0], fields[1:5], fields[5]) for fields in (line.split(None, 5) for line in entries)]
-
-
-def test_every_crontab_command_is_one_that_cron_can_run(run):
-    assert crontab()
-    for entry in crontab():
-        program, *arguments = shlex.split(entry.command)
-        assert program.startswith("/")
-        assert program.endswith("/crypto-trigger")
-        assert run(*arguments, "--help").status == 0
-        assert not re.search(r"(?<!\\)%", entry.command)
-
-
-def test_the_check_of_a_command_by_its_help_sees_a_wrong_one(run):
-    assert run("publish", "--no-such-option", "--help").status == 2
-    assert run("pubish", "--help").status == 2
-
-
-def test_the_crontab_runs_once_a_slot():
-    for entry in crontab():
-        assert entry.rest == ["*"] * 4
-        assert entry.minute == f"*/{DEFAULTS.every // timedelta(minutes=1)}"
-
-
-def test_the_crontab_command_publishes_in_crons_environment_and_says_nothing(installed, cron, settings, tmp_path):
-    env_file = tmp_path / "crypto-trigger.env"
-    env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-    assert cron(f"{installed.program} setup", **settings).status == 0
-    (entry,) = crontab()
-    command = entry.command.replace("/opt/crypto-trigger/bin/crypto-trigger", installed.program)
-    command = command.replace("/etc/crypto-trigger.env", str(env_file))
-    assert cron(command)[:3] == (0, "", "")
-    status, out, *_ = cron(f"{installed.program} publish --env-file {env_file}")
-    assert (status, out.partition(":")[0]) == (0, "duplicate")
-
-
-# The CronJob.
-
-
-def manifest():
-    return yaml.safe_load((ROOT / "k8s-cronjob.yaml").read_text())
-
-
-def job():
-    return manifest()["spec"]["jobTemplate"]["spec"]
-
-
-def container():
-    (found,) = job()["template"]["spec"]["containers"]
-    return found
-
-
-def test_the_cronjob_fails_at_once_with_the_statuses_that_running_again_cannot_mend():
-    rules = {rule["action"]: rule for rule in job()["podFailurePolicy"]["rules"]}
-    codes = rules["FailJob"]["onExitCodes"]
-    hopeless = [int(status) for status, row in table("Exit statuses").items() if row[2] == "no"]
-    assert (codes["operator"], codes["containerName"]) == ("In", container()["name"])
-    # Kubernetes wants them in order.
-    assert codes["values"] == sorted(hopeless)
-    assert len(hopeless) > 3
-    # Kubernetes before 1.35 refuses a condition without a status.
-    assert rules["Ignore"]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
-
-
-def test_the_cronjob_runs_once_a_slot_and_a_job_ends_within_it():
-    spec = manifest()["spec"]
-    assert spec["schedule"] == f"*/{DEFAULTS.every // timedelta(minutes=1)} * * * *"
-    assert 10 <= spec["startingDeadlineSeconds"] < DEFAULTS.every.total_seconds()
-    runs = job()["backoffLimit"] + 1
-    assert (
-        DEFAULTS.give_up_after.total_seconds() * runs < job()["activeDeadlineSeconds"] < DEFAULTS.every.total_seconds()
-    )
-    assert job()["template"]["spec"]["terminationGracePeriodSeconds"] > GRACE
-
-
-def test_the_cronjob_goes_with_its_failure_policy():
-    assert job()["template"]["spec"]["restartPolicy"] == "Never"
-    assert job()["podReplacementPolicy"] == "Failed"
-
-
-def test_the_cronjob_sets_settings_and_nothing_else():
-    environ = {entry["name"]: entry for entry in container()["env"]}
-    commented = re.findall(r"# - name: (\w+)", (ROOT / "k8s-cronjob.yaml").read_text())
-    assert set(environ) | set(commented) <= VARIABLES
-    values = {name: entry["value"] for name, entry in environ.items() if "value" in entry}
-    assert load({}, "/dev/null", values).warnings == ()
-    # The default terminationMessagePath.
-    assert values["CRYPTO_TRIGGER_REPORT_FILE"] == "/dev/termination-log"
-    label = "metadata.labels['batch.kubernetes.io/job-name']"
-    assert environ["CRYPTO_TRIGGER_K8S_JOB"]["valueFrom"]["fieldRef"]["fieldPath"] == label
-
-
-def test_the_cronjob_runs_a_command_that_parses(run):
-    program, *arguments = [*container()["command"], *container().get("args", [])]
-    assert program == "crypto-trigger"
-    assert run(*arguments, "--help").status == 0

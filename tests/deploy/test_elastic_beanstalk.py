@@ -76,7 +76,7 @@ def instance(tmp_path):
     (block,) = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
     bundling = block.partition("cd ../api")[0].replace("../api", str(tmp_path / "api"))
     assert do("bash", "-ec", bundling, cwd=ROOT, timeout=_PATIENCE).status == 0
-    with booted() as system:
+    with booted(tmp_path / "api") as system:
         yield Instance(system, tmp_path / "api")
 
 

@@ -15,6 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.clocks import rfc3339, roomy
 from support.consumers import add_consumer
+from support.crontabs import ENV_FILE, example
+from support.crontabs import PROGRAM as INSTALLED
 from support.monitors import (
     FAILURE,
     SUCCESS,
@@ -35,9 +37,7 @@ SYSTEMD = ROOT / "deploy" / "systemd"
 DEFAULTS = load({}, "/dev/null", {})
 PAGE = (DOCS / "monitoring.md").read_text()
 RECIPES = dict(re.findall(r"^### (.*?)\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
-INSTALLED = "/opt/crypto-trigger/bin/crypto-trigger"
 PROGRAM = f"{sys.executable} -m crypto_trigger"
-ENV_FILE = "/etc/crypto-trigger.env"
 FOLDER = "/var/lib/prometheus/node-exporter"
 
 
@@ -170,7 +170,9 @@ def test_the_times_of_the_monitors_are_those_of_the_slots():
 
 
 def test_cron_mails_the_missed_slot_and_nothing_when_all_is_well(stream, at_work, shell):
-    command = at_work(entry(linked("cron", "check")))
+    assert "](../crontab.example)" in RECIPES["cron"]
+    _, check = example().mailed
+    command = at_work(check.command)
     mailed = shell(command)
     assert (mailed.status, mailed.err) == (0, "")
     assert mailed.out.startswith(f"TRIGGER WARNING - missed {stream.slot};")
@@ -200,7 +202,7 @@ def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_wor
     program("curl")
     folder = ROOT / "deploy" / "elastic-beanstalk"
     (check,) = re.findall(r"^ExecStart=(.*)", (SYSTEMD / "crypto-trigger-check.service").read_text(), re.MULTILINE)
-    (ping,) = re.findall(r"^ExecStartPost=-(.*)", (folder / "crypto-trigger" / "ping.conf").read_text(), re.MULTILINE)
+    (ping,) = re.findall(r"^ExecStart=-(.*)", (folder / "crypto-trigger" / "ping.conf").read_text(), re.MULTILINE)
     name, url = re.search(r"setenv (\w+)=(\S+)", code("Elastic Beanstalk")).groups()
     hook = (folder / ".platform" / "hooks" / "postdeploy" / "50_crypto_trigger.sh").read_text()
     (written,) = re.findall(r'^ *echo "(url = .*)" >', hook, re.MULTILINE)

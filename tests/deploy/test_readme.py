@@ -78,7 +78,7 @@ def test_every_command_has_help_and_a_row_in_readme(run):
 def test_every_command_line_of_a_page_parses(page, run):
     known = "|".join(commands(run))
     written = "\n".join([*re.findall(r"`([^`\n]+)`", text(page)), *(each.text for each in blocks(page))])
-    lines = re.findall(rf"crypto-trigger +({known})((?: +[^\s;|&<>)`'\"]+)*)", written)
+    lines = re.findall(rf"crypto-trigger +({known})((?: +[^\s;|&<>)`'\"\\]+)*)", written)
     for command, arguments in lines:
         assert run(command, "--help", *shlex.split(arguments)).status == 0, arguments
     assert lines or "crypto-trigger " not in written
@@ -138,10 +138,7 @@ def test_what_readme_shows_of_your_own_nats_is_what_the_program_says(installed, 
     with Server() as server:
         written = shown.text.replace("nats://localhost:4222", server.url)
         said = console(written, env={**os.environ, **roomy().settings, "PATH": path}, cwd=tmp_path)
-    for seen in (said, shown.text):
-        assert "duplicate_window " in seen
-    windows = [re.sub(r"duplicate_window \w+", "duplicate_window N", masked(seen)) for seen in (said, shown.text)]
-    assert windows[0] == windows[1]
+    assert masked(said) == masked(shown.text)
 
 
 def test_the_last_line_of_the_installation_puts_the_program_on_path(installed, tmp_path):

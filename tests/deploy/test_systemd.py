@@ -129,7 +129,7 @@ def put_program(system, installed):
 @pytest.fixture(scope="module")
 def system(installed):
     """A systemd that has the program where the units expect it, and puts mail into a file."""
-    with booted() as running:
+    with booted(ROOT, installed.folder) as running:
         put_program(running, installed)
         keep = f'{{ echo "$@"; cat; }} > {MAILBOX}.new\nmv {MAILBOX}.new {MAILBOX}'
         running.write("/usr/bin/mail", f"#!/bin/sh\n{keep}\n", 0o755)
@@ -206,7 +206,12 @@ def host(system, place, run):
 def test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate(host):
     host.system.must("mkdir", "-p", "/var/lib/systemd/timers")
     host.system.must("touch", "--date=1 hour ago", "/var/lib/systemd/timers/stamp-crypto-trigger.timer")
-    host.system.must("systemctl", "enable", "--now", *TIMERS)
+    for name in (*SERVICES, *TIMERS, ALERT):
+        host.system.must("rm", f"/etc/systemd/system/{name}")
+    (block,) = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+    copy, _, rest = block.partition("\n")
+    host.system.must("bash", "-ec", f"cd {ROOT}; {copy.replace(ENV_FILE, '/etc/copy')}; {rest}")
+    assert "NATS_URL=" in host.system.must("cat", "/etc/copy")
     until(host.held, "the trigger")
     assert host.ended(PUBLISH) == ("success", 0)
     assert host.start(PUBLISH) == ("success", 0)

@@ -1,7 +1,8 @@
-"""The commands of docs/deliveries.md that replace one server by two: run as they stand, on a port of the test's own."""
+"""docs/deliveries.md: the move from the Node worker to JetStream, each block run as it stands, on a port of its own."""
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,40 +10,47 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.clocks import roomy
+from support.pages import blocks, masked, text
 from support.ports import free_port
 from support.processes import HANGS
 from support.programs import program
-from support.shell import ROOT
+from support.shell import ROOT, do
 
 from crypto_trigger.server import program as nats_server
 
-PAGE = (ROOT / "docs" / "deliveries.md").read_text()
-STREAMING = "nats-streaming-server -cid crypto-stats"
+PAGE = "docs/deliveries.md"
+# The blocks of the story, in their order; the page has one before it.
+_, START, EXPORT, BESIDE, SWAPPED, RECEIVED, BEHIND, GOES_ON, SETUP, CONSUMER, SWITCH, SWITCHED = blocks(PAGE)
 
 
-def block(title):
-    """The first block of shell commands after a line that begins with `title`."""
-    return re.search(r"```sh\n(.*?)```", PAGE[PAGE.index(f"\n{title}") :], re.DOTALL)[1]
+def until(words, file):
+    """Wait in bash until a file holds these words."""
+    return f"until grep -qs {shlex.quote(words)} {file}; do sleep 0.05; done"
 
 
-def on(port, commands):
-    """The commands with another port than NATS's own."""
-    moved = commands.replace("localhost:4222", f"localhost:{port}").replace(
-        "nats-server -js", f"nats-server -p {port} -js"
-    )
-    assert moved != commands
-    return moved
+def typed(block):
+    """The commands of a console block as a terminal shows them, in the file `said`."""
+    shown = [f"printf '%s\\n' {shlex.quote(f'$ {command}')}\n{command}" for command in block.commands]
+    return "{\n" + "\n".join(shown) + "\n} >>said 2>&1"
 
 
 @pytest.fixture
-def shell(tmp_path):
-    """Run a script with bash; what it leaves running in the background ends with the test."""
-    path = os.pathsep.join(str(Path(place).parent) for place in (program("nats-streaming-server"), nats_server()))
-    environ = {**os.environ, "PATH": os.pathsep.join([path, os.environ["PATH"]])}
+def terminal(tmp_path):
+    """Run a script with bash in a folder like a clone's; what it leaves in the background ends with the test."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    ours = folder / "crypto-trigger"
+    ours.write_text(f'#!/bin/sh\nexec {sys.executable} -m crypto_trigger "$@"\n')
+    ours.chmod(0o755)
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    found = (program("nats-streaming-server"), nats_server(), program("node"))
+    path = [str(folder), *(str(Path(each).parent) for each in found), os.environ["PATH"]]
+    environ = {**os.environ, **roomy().settings, "PATH": os.pathsep.join(path)}
     started = []
 
     def run(script):
-        with (tmp_path / "servers").open("wb") as log:
+        with (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(
                 ["bash", "-c", script],
                 cwd=tmp_path,
@@ -53,7 +61,7 @@ def shell(tmp_path):
                 start_new_session=True,
             )
         started.append(process.pid)
-        process.wait(3 * HANGS)
+        process.wait(4 * HANGS)
 
     yield run
     for group in started:
@@ -61,24 +69,44 @@ def shell(tmp_path):
             os.killpg(group, signal.SIGKILL)
 
 
-def test_step_2_puts_nats_streaming_behind_a_server_with_jetstream(shell, tmp_path):
+@pytest.mark.usefixtures("node_packages")
+def test_the_three_steps_from_the_node_worker_to_jetstream_are_as_the_page_shows_them(terminal, tmp_path):
     port = free_port()
-    # The first of the three is the server; the others are Node clients, which have tests of their own.
-    start = block("At the start").splitlines()[0]
-    assert start.startswith(STREAMING)
-    settings = f"NATS_URL=nats://localhost:{port} CRYPTO_TRIGGER_SUBJECT=crypto-update CRYPTO_TRIGGER_GIVE_UP_AFTER=15s"
-    publish = f"{settings} {sys.executable} -m crypto_trigger publish >>said 2>&1 --delivery"
-    shell(
-        f"{start.replace(STREAMING, f'{STREAMING} -p {port}')}\n"
-        f"{publish} streaming\n"
-        f"{on(port, block('### 2.'))}\n"
-        f"{publish} streaming\n"
-        f"jobs -r >running\n"
-    )
+    server, subscriber, worker = START.commands
+    story = [
+        server,
+        until("Streaming Server is ready", "log"),
+        subscriber.replace(" &", " >received &"),
+        until('"ready":true', "received"),
+        worker.replace(" &", " >worked &"),
+        until("published", "worked"),
+        EXPORT.text,
+        typed(BESIDE),
+        "kill %3; wait %3",  # "Stop the worker"
+        typed(SWAPPED),
+        until('"sequence":2', "received"),
+        BEHIND.text,
+        typed(GOES_ON),
+        typed(SETUP),
+        typed(CONSUMER),
+        SWITCH.text,
+        typed(SWITCHED),
+        "jobs -r >running",
+    ]
+    script = "\n".join(story).replace("localhost:4222", f"localhost:{port}")
+    script = script.replace("nats-server -js", f"nats-server -p {port} -js")
+    script = script.replace(server, server.replace(" &", f" -p {port} &"))
+    terminal(script)
+    log = (tmp_path / "log").read_text()
     said = (tmp_path / "said").read_text()
+    shown = "".join(each.text for each in (BESIDE, SWAPPED, GOES_ON, SETUP, CONSUMER, SWITCHED))
+    assert masked(said) == masked(shown), log
+    assert (tmp_path / "received").read_text() == RECEIVED.text
     running = (tmp_path / "running").read_text()
-    servers = (tmp_path / "servers").read_text()
-    published = r"published crypto-update for \S+ in NATS Streaming cluster crypto-stats\n"
-    assert re.fullmatch(published * 2, said), servers
-    assert f"nats-server -p {port} -js" in running, servers
-    assert f"{STREAMING} -st FILE -dir streaming-data -ns nats://localhost:{port}" in running, servers
+    assert f"nats-server -p {port} -js" in running, log
+    assert f"-ns nats://localhost:{port}" in running, log
+
+
+def test_the_story_is_told_of_the_servers_that_were_used():
+    (told,) = re.findall(r"nats-streaming-server (\d+\.\d+\.\d+)", text(PAGE))
+    assert told in do(program("nats-streaming-server"), "--version").out

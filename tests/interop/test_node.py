@@ -2,15 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 import threading
 from pathlib import Path
 from queue import Empty, Queue
 
 import pytest
-from support.locks import alone
-from support.programs import ALL, program
+from support.programs import program
 from support.streaming import StreamingServer
 
 HERE = Path(__file__).parent
@@ -19,19 +17,7 @@ UPDATE = {"trigger": "update"}
 SLOT = "2026-11-23T12:00:00Z"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _packages():
-    """The clients that package-lock.json names, installed once where they are missing."""
-    program("node")
-    npm = shutil.which("npm")
-    with alone(HERE / "package-lock.json"):
-        if (HERE / "node_modules").is_dir():
-            return
-        command = [npm, "ci", "--silent", "--prefix", HERE]
-        installed = npm and subprocess.run(command, cwd=HERE, capture_output=True, text=True, timeout=300, check=False)
-    if not installed or installed.returncode:
-        reason = installed.stderr.strip().rpartition("\n")[2] if installed else "npm is not installed"
-        (pytest.fail if ALL else pytest.skip)(f"tests/interop/node_modules is missing: {reason}")
+pytestmark = pytest.mark.usefixtures("node_packages")
 
 
 class Node:

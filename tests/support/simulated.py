@@ -7,6 +7,7 @@ import re
 import time
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from math import ceil
 
 from support.clocks import clock
 from support.forks import Fork, fork_server
@@ -46,7 +47,8 @@ class Simulated:
 
     def publish(self, moment, times=1):
         """Run `publish` at a moment, `times` times at once; status, stdout and stderr of each run."""
-        self._server_time.offset = timedelta(seconds=round(moment.timestamp() - time.time()))
+        # It is this moment or up to a second later when the runs begin.
+        self._server_time.offset = timedelta(seconds=ceil(moment.timestamp() - time.time()))
         self._file.write_text(f"{self._server_time.offset.total_seconds():+.0f}")
         runs = [Fork(["publish"], self._settings, self._fork_server) for _ in range(times)]
         return [(run.wait(), *run.communicate()) for run in runs]

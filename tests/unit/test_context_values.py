@@ -2,10 +2,14 @@
 
 import base64
 import json
+import re
+from pathlib import Path
 
 import pytest
-from support.found import HIDDEN, SEED, context, creds, problems_of, settings_of, write
+from support.found import HIDDEN, NATSCLI_CONTEXT, SEED, context, creds, problems_of, settings_of, write
 
+from crypto_trigger import contexts
+from crypto_trigger.settings import SETTINGS
 from crypto_trigger.values import Address
 
 JWT = "eyJ0.jwt.sig"
@@ -187,3 +191,18 @@ def test_a_user_on_the_command_line_takes_a_password_from_a_file():
 def test_a_context_of_the_command_line_replaces_that_of_the_environment():
     found = settings_of({"NATS_CONTEXT": context("one.json", url="nats://one")}, nats_context=context(url="nats://two"))
     assert str(found.servers[0]) == "nats://two:4222"
+
+
+def test_the_page_says_of_every_key_what_becomes_of_it():
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text().partition("## A context of the")[2]
+    settings, joined, ignored, unsupported = (
+        set(re.findall(r"`(\w+)`", line.split("|")[1])) for line in page.splitlines() if line.startswith("| `")
+    )
+    assert settings == {setting.context_key for setting in SETTINGS if setting.context_key}
+    assert joined == contexts.JWT_AND_SEED
+    assert ignored == contexts.OTHER_KEYS
+    assert unsupported == {*contexts.UNSUPPORTED, "windows_cert_store"}
+    # All that the CLI writes, but for its other keys about Windows.
+    assert {*NATSCLI_CONTEXT, "name"} == {*settings, *joined, *ignored, *unsupported, "windows_ca_certs_match"}
+    referring = page.partition("In `password`")[2].partition("a context may refer")[0]
+    assert {"password", *re.findall(r"`(\w+)`", referring)} == contexts.SECRETS | contexts.SECRET_FILES

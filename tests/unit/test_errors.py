@@ -87,7 +87,7 @@ def test_the_tree_in_the_docstring_is_the_tree():
 def test_the_outcomes_are_those_of_the_report():
     assert set(Outcome) == {
         *("published", "duplicate", "superseded", "rejected", "unavailable", "unknown"),
-        *("protocol", "denied", "config", "interrupted", "bug", "dry-run"),
+        *("protocol", "denied", "config", "interrupted", "bug", "dry-run", "rehearsed"),
     }
 
 

@@ -1,0 +1,113 @@
+"""Every block of code in README.md and docs is run by a test: the tests are listed here, and exist."""
+
+import ast
+
+import pytest
+from support.pages import PAGES, blocks
+from support.shell import ROOT
+
+CI = ".ci/run"
+README = "tests/deploy/test_readme.py"
+SHOWN = "tests/deploy/test_docs.py::test_what_a_page_shows_of_a_terminal_is_what_the_program_says"
+CHECK = "tests/deploy/test_check_page.py"
+STORY = (
+    "tests/interop/test_deliveries_page.py"
+    "::test_the_three_steps_from_the_node_worker_to_jetstream_are_as_the_page_shows_them"
+)
+LISTEN = "tests/broker/test_listen_page.py"
+LISTENS = f"{LISTEN}::test_what_the_page_shows_of_a_terminal_is_what_the_program_says"
+MONITORING = "tests/deploy/test_monitoring_page.py"
+
+# For each page, how each of its blocks begins, and the test that runs it.
+RUN = {
+    "README.md": {
+        "python3 -m venv .venv && .venv/bin/pip install -q '.[demo]'": CI,
+        "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]'": CI,
+        "python3 -m venv /opt/crypto-trigger": f"{README}"
+        "::test_the_last_line_of_the_installation_puts_the_program_on_path",
+        "pipx install .": "tests/deploy/test_installs.py"
+        "::test_a_tool_installs_the_program_and_the_demo_says_how_to_add_a_server",
+        "$ export NATS_URL=": f"{README}::test_what_readme_shows_of_your_own_nats_is_what_the_program_says",
+    },
+    "docs/check.md": {
+        "$ crypto-trigger publish": f"{CHECK}::test_what_the_page_shows_of_a_terminal_is_what_the_program_says",
+        "TRIGGER CRITICAL - missed": f"{CHECK}::test_the_lines_about_what_is_missing_are_those_of_the_program",
+        "define command {": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
+        "object CheckCommand": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
+        "readinessProbe:": f"{CHECK}::test_the_probe_of_kubernetes",
+        "*/5 * * * * said=": f"{CHECK}::test_the_lines_of_the_crontab",
+        "* * * * * /opt/crypto-trigger/bin/crypto-trigger check": f"{CHECK}::test_the_lines_of_the_crontab",
+    },
+    "docs/deliveries.md": {
+        "$ crypto-trigger publish --delivery core": SHOWN,
+        "nats-streaming-server -cid": STORY,
+        "export NATS_URL=": STORY,
+        "$ crypto-trigger publish --dry-run": STORY,
+        "$ crypto-trigger publish\n": STORY,
+        '{"ready":true}': STORY,
+        "kill %1": STORY,
+        "$ crypto-trigger setup": STORY,
+        "$ node tests/interop/node/jetstream_consumer.mjs": STORY,
+        "export CRYPTO_TRIGGER_DELIVERY=": STORY,
+    },
+    "docs/faults.md": {"$ crypto-trigger publish --stream other": SHOWN},
+    "docs/guarantees.md": {
+        "$ faketime": SHOWN,
+        "$ crypto-trigger publish --scheduled-at": SHOWN,
+    },
+    "docs/history.md": {
+        "$ crypto-trigger history": "tests/deploy/test_history_page.py"
+        "::test_what_the_page_shows_of_a_terminal_is_what_the_program_says",
+    },
+    "docs/listen.md": {
+        "$ crypto-trigger publish": LISTENS,
+        "crypto-trigger listen --count 1": f"{LISTEN}"
+        "::test_the_smoke_test_sees_the_trigger_though_publish_starts_at_once",
+        "crypto-trigger listen --delivery core": f"{LISTEN}::test_the_smoke_test_of_core_waits_for_the_listener",
+        "$ crypto-trigger listen --count 2": LISTENS,
+        "$ crypto-trigger listen --json": LISTENS,
+    },
+    "docs/monitoring.md": {
+        "[Unit]": f"{MONITORING}::test_a_unit_of_systemd_fails_when_a_slot_was_missed",
+        "kubectl create cronjob": f"{MONITORING}"
+        "::test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed",
+        "heroku config:set": f"{MONITORING}"
+        "::test_a_monitor_of_heroku_is_told_of_a_success_and_of_the_slot_of_a_failure",
+        "/opt/crypto-trigger/bin/crypto-trigger check": f"{MONITORING}"
+        "::test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well",
+        "*/15 * * * * CRYPTO_TRIGGER_LOG_FORMAT=json": f"{MONITORING}::test_a_log_service_is_sent_the_end_of_every_run",
+    },
+    "docs/pings-and-logs.md": {
+        "$ CRYPTO_TRIGGER_PING_URL=": SHOWN,
+        "$ crypto-trigger publish --quiet": SHOWN,
+        "$ CRYPTO_TRIGGER_LOG_FORMAT=json": SHOWN,
+        "{ crypto-trigger publish": "tests/deploy/test_pings_page.py::test_the_line_for_syslog_sends_each_object_whole",
+    },
+    "docs/report.md": {"$ crypto-trigger publish --json": SHOWN},
+    "docs/setup.md": {
+        "$ crypto-trigger setup --stream orders": "tests/broker/test_shared_streams.py"
+        "::test_the_page_about_setup_shows_what_it_says",
+    },
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_is_run_by_a_test(page):
+    starts = RUN.get(page, {})
+    found = [[start for start in starts if block.text.startswith(start)] for block in blocks(page)]
+    unlisted = [block.first for block, listed in zip(blocks(page), found, strict=True) if not listed]
+    assert unlisted == [], "no test is listed for these blocks; list it in RUN above"
+    assert set(starts) == {start for listed in found for start in listed}, "these are listed and not there"
+
+
+def names_of_tests(path):
+    """The names of the tests in a file."""
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(("page", "listed"), [(page, test) for page in RUN for test in sorted({*RUN[page].values()})])
+def test_the_tests_that_are_listed_exist_and_are_about_their_page(page, listed):
+    path, _, name = listed.partition("::")
+    source = (ROOT / path).read_text()
+    assert page.rpartition("/")[2] in source
+    assert not name or name in names_of_tests(ROOT / path)
