@@ -35,8 +35,7 @@ RUN = {
         "define command {": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
         "object CheckCommand": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
         "readinessProbe:": f"{CHECK}::test_the_probe_of_kubernetes",
-        "*/5 * * * * said=": f"{CHECK}::test_the_lines_of_the_crontab",
-        "* * * * * /opt/crypto-trigger/bin/crypto-trigger check": f"{CHECK}::test_the_lines_of_the_crontab",
+        "* * * * * /opt/crypto-trigger/bin/crypto-trigger check": f"{CHECK}::test_the_file_of_the_textfile_collector",
     },
     "docs/deliveries.md": {
         "$ crypto-trigger publish --delivery core": SHOWN,
@@ -84,6 +83,12 @@ RUN = {
         "{ crypto-trigger publish": "tests/deploy/test_pings_page.py::test_the_line_for_syslog_sends_each_object_whole",
     },
     "docs/report.md": {"$ crypto-trigger publish --json": SHOWN},
+    "docs/scheduling.md": {
+        "useradd --system": "tests/deploy/test_crontab.py"
+        "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
+        "crypto-trigger publish & crypto-trigger publish & wait": "tests/deploy/test_many_at_once.py"
+        "::test_the_commands_of_the_page",
+    },
     "docs/setup.md": {
         "$ crypto-trigger setup --stream orders": "tests/broker/test_shared_streams.py"
         "::test_the_page_about_setup_shows_what_it_says",
