@@ -23,8 +23,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 # What the program makes of the base image. The base is not ours.
 MOST_OF_OUR_LAYERS = 45_000_000
 OUR_LAYERS = 3
-# How many modules there are beside Python's own tests, and those whose bytecode is missing or is compared with the source when it is loaded: the
-# second word of the file is not 1 (PEP 552).
+# How many modules there are beside Python's own tests, and those whose bytecode is missing, or is compared with the
+# source when it is loaded: the second word of the file is not 1 (PEP 552).
 MODULES = """
 import sys, sysconfig
 from importlib.util import cache_from_source
