@@ -40,6 +40,7 @@ Rehearse = Annotated[
         "--rehearse",
         help="Connect and do all that a publish does, so that the server refuses the message in the end: "
         "the status is that of a publish, and nothing is stored.",
+        rich_help_panel=_TRIAL,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.", rich_help_panel=_OUTPUT)]

@@ -14,6 +14,7 @@ from support.plugin_answers import labels, line, metrics
 from support.processes import HANGS, PROGRAM, Process, beginning_with
 from support.scripted import Scripted, full_backlog
 from support.streams import add_stream, put
+from support.timestamps import untimed
 
 # The deadline of these runs, in seconds, what everything may take beyond it, and what starting an interpreter may take.
 DEADLINE, BEYOND, START = 1.0, 1.0, 8.0
@@ -117,7 +118,7 @@ def test_quiet_prints_nothing_and_verbose_tells_on_stderr(run, streamed):
     assert run("check", "-q") == (0, "", "")
     verbose = run("check", "-v")
     assert (verbose.status, line(verbose.out).status) == (0, "OK")
-    assert verbose.err == f"crypto-trigger: {streamed.url} answered\n"
+    assert untimed(verbose.err) == f"crypto-trigger: {streamed.url} answered\n"
     failed = run("check", "-q", "--every", "x")
     assert (failed.status, failed.out) == (3, "")
     assert "CRYPTO_TRIGGER_EVERY 'x'" in failed.err
@@ -268,5 +269,5 @@ def test_help_is_help(run):
     answer = run("check", "--help")
     assert answer.status == 0
     assert "Usage: crypto-trigger check [OPTIONS]" in answer.out
-    example = answer.out.rpartition("Example: crypto-trigger ")[2].split()
+    example = answer.out.rpartition("Example:\n  crypto-trigger ")[2].split()
     assert run(*example, "--help").status == 0

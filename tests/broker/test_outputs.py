@@ -11,6 +11,7 @@ import pytest
 from support.processes import PROGRAM, is_one_clean_line
 from support.streams import stored
 from support.terminals import on_terminal
+from support.timestamps import untimed
 
 from crypto_trigger import __version__
 from crypto_trigger.server import Server
@@ -95,13 +96,13 @@ def test_quiet_does_not_hide_a_failure(run):
 def test_verbose_tells_on_stderr_what_happened_and_changes_no_answer(run, ready):
     result = run("publish", *SLOT, "-v")
     assert result.out == f"published {ready.subject} for 2026-11-23T12:00:00Z in stream {ready.stream}, sequence 1\n"
-    assert result.err == f"crypto-trigger: {ready.url} answered attempt 1; guard: compare-and-set\n"
-    assert run("setup", "-v").err == f"crypto-trigger: {ready.url} answered\n"
+    assert untimed(result.err) == f"crypto-trigger: {ready.url} answered attempt 1; guard: compare-and-set\n"
+    assert untimed(run("setup", "-v").err) == f"crypto-trigger: {ready.url} answered\n"
 
 
 def test_verbose_tells_why_each_attempt_failed_and_how_long_it_waits(run):
     result = run("publish", "-v", *NOWHERE)
-    *waits, last = result.err.splitlines()
+    *waits, last = untimed(result.err).splitlines()
     assert waits
     assert all("failed: nats://127.0.0.1:1: connection refused; next in " in line for line in waits)
     assert last.startswith("crypto-trigger: nats://127.0.0.1:1: connection refused (")

@@ -16,6 +16,7 @@ from support.programs import program
 from support.proxy import holding
 from support.scripted import Scripted
 from support.streams import add_stream, stored
+from support.timestamps import untimed
 
 SETTINGS = {
     "CRYPTO_TRIGGER_TIMEOUT": "20s",
@@ -49,7 +50,7 @@ def interrupted(ended, signum, becomes):
 def says(ended, signum, becomes):
     """The one line names the signal, the subject, the slot, and what became of the trigger."""
     assert is_one_clean_line(ended.err)
-    assert ended.err.startswith(f"crypto-trigger: interrupted by {signum.name}")
+    assert untimed(ended.err).startswith(f"crypto-trigger: interrupted by {signum.name}")
     assert re.search(rf"; \S+\.update for 20\S+:00Z {becomes}\n$", ended.err)
 
 

@@ -9,7 +9,7 @@ from support.streams import stored
 HEAVY = {"nats", "backoff", "rich", "asyncio", "pydantic", "dotenv", "ssl", "logging"}
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["publish", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["publish", "--help"], ["check", "--help"]], ids=" ".join)
 def test_help_and_version_load_no_library_but_typer(argv):
     status, modules = modules_of(*argv)
     assert status == 0

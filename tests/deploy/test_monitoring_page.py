@@ -188,7 +188,9 @@ def test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed(stre
     made = do("/bin/sh", "-c", f"{program('kubectl')} --dry-run=client -o yaml {words}")
     assert made.status == 0, made
     (container,) = yaml.safe_load(made.out)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    ours = yaml.safe_load((ROOT / "k8s-cronjob.yaml").read_text())["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    documents = yaml.safe_load_all((ROOT / "k8s-cronjob.yaml").read_text())
+    (cronjob,) = [document for document in documents if document["kind"] == "CronJob"]
+    ours = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert container["image"] == ours["containers"][0]["image"]
     command = [word.replace("nats://nats:4222", stream.url) for word in container["command"]]
     environ = {**os.environ, **stream.settings, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

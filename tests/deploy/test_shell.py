@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from support.processes import Process
 from support.streams import add_stream, stored
+from support.timestamps import untimed
 
 from crypto_trigger.server import Server
 
@@ -97,7 +98,7 @@ def test_a_shell_is_told_of_the_signal(installed, cron, tmp_path):
     until_it_waits = f"n=0; while [ ! -s {log} ] && [ $n -lt 300 ]; do sleep 0.1; n=$((n + 1)); done"
     result = cron(f"{refused} {until_it_waits}; kill -TERM $!; wait $!; echo $?")
     assert result[:3] == (0, "143\n", "")
-    assert log.read_text().splitlines()[-1].startswith("crypto-trigger: interrupted by SIGTERM")
+    assert untimed(log.read_text()).splitlines()[-1].startswith("crypto-trigger: interrupted by SIGTERM")
 
 
 def test_ctrl_c_ends_with_130(installed):
@@ -106,7 +107,7 @@ def test_ctrl_c_ends_with_130(installed):
     process.signal(signal.SIGINT)
     ended = process.end()
     assert (ended.status, ended.out) == (130, "")
-    assert ended.err.splitlines()[-1].startswith("crypto-trigger: interrupted by SIGINT")
+    assert untimed(ended.err).splitlines()[-1].startswith("crypto-trigger: interrupted by SIGINT")
 
 
 # What cron and its crontabs do to stdin, stdout and stderr.
