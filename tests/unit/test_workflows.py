@@ -1,4 +1,4 @@
-"""The workflows: each action by its hash, only permissions that are needed, and the Pythons that are named elsewhere."""
+"""The workflows: actions by their hash, only permissions that are needed, the Pythons that are named elsewhere."""
 
 import re
 import tomllib
