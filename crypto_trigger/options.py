@@ -38,8 +38,8 @@ Rehearse = Annotated[
     bool,
     typer.Option(
         "--rehearse",
-        help="Connect and do all that a publish does, so that the server refuses the message in the end: "
-        "the status is that of a publish, and nothing is stored.",
+        help="Do all that a publish does, on a condition that no stream can fulfil: the exit status is that of a "
+        "publish, and nothing is stored.",
         rich_help_panel=_TRIAL,
     ),
 ]

@@ -77,7 +77,7 @@ class Settings:
         "NATS_USER",
         values.secret,
         None,
-        "User name; without a password it is a token, as in the nats CLI.",
+        "User name; without a password it is a token, as in the nats CLI, and refused as a flag.",
         "--user",
         metavar="NAME",
         context_key="user",

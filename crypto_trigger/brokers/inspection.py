@@ -53,9 +53,10 @@ async def consumer(stream: Stream, name: str) -> Consumer:
     config = answer.get("config")
     if answer.get("name") != name or not isinstance(config, dict):
         raise stream.nonsense(f"is not about consumer {name}")
-    floor = _sequence(stream, answer, "ack_floor")
-    if config.get("ack_policy") == "none":
-        floor = max(floor, _sequence(stream, answer, "delivered"))
+    floor, delivered = (_sequence(stream, answer, key) for key in ("ack_floor", "delivered"))
+    # Before 2.14 the floor of a consumer that begins later in the stream is 0 until its first acknowledgement.
+    if config.get("ack_policy") == "none" or answer["delivered"].get("consumer_seq") == 0:
+        floor = max(floor, delivered)
     waiting = [answer.get(key) for key in ("num_pending", "num_ack_pending")]
     remaining = answer.get("pause_remaining")
     paused = remaining / NANOSECONDS if type(remaining) is int and remaining > 0 else 0.0

@@ -15,13 +15,15 @@ from crypto_trigger.brokers.resolver import resolve
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
     from crypto_trigger.values import Address
 
 _CREDENTIALS = ("NATS_USER and NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_NKEY")
+# With host names of 253 characters, the report is then shorter than the 4096 bytes that Kubernetes keeps of it.
+_MOST_LISTED = 8
 
 
 class Servers:
@@ -131,7 +133,14 @@ def _verdict(failures: list[BrokerError]) -> BrokerError:
         return chosen
     final = [failure for failure in failures if not failure.retryable]
     hints = dict.fromkeys(failure.hint for failure in final or failures if failure.hint)
-    return chosen.reworded("; ".join(messages), "; ".join(hints))
+    return chosen.reworded(_listed(messages), _listed(hints))
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Join the first texts and tell how many there are beyond them."""
+    every = list(texts)
+    more = [f"and {len(every) - _MOST_LISTED} more"] if len(every) > _MOST_LISTED else []
+    return "; ".join(every[:_MOST_LISTED] + more)
 
 
 def _silence_libraries() -> None:

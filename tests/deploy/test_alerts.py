@@ -148,6 +148,7 @@ def test_the_statuses_that_an_alert_names_are_those_of_the_program():
 
 
 def test_the_cronjob_in_the_rules_is_ours():
-    name = yaml.safe_load((ROOT / "k8s-cronjob.yaml").read_text())["metadata"]["name"]
+    documents = yaml.safe_load_all((ROOT / "k8s-cronjob.yaml").read_text())
+    (name,) = (document["metadata"]["name"] for document in documents if document["kind"] == "CronJob")
     patterns = {pattern for rule in ALL for pattern in re.findall(r'cronjob="(.*?)"', rule["expr"])}
     assert patterns == {name}

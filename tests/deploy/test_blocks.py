@@ -1,10 +1,11 @@
 """Every block of code in README.md and docs is run by a test: the tests are listed here, and exist."""
 
 import ast
+import shlex
 
 import pytest
 from support.pages import PAGES, blocks
-from support.shell import ROOT
+from support.shell import ROOT, do
 
 CI = ".ci/run"
 README = "tests/deploy/test_readme.py"
@@ -16,6 +17,11 @@ STORY = (
 )
 LISTEN = "tests/broker/test_listen_page.py"
 LISTENS = f"{LISTEN}::test_what_the_page_shows_of_a_terminal_is_what_the_program_says"
+COMPLETION = "tests/interop/test_completion.py"
+REHEARSAL = "tests/broker/test_rehearsal_page.py"
+SYSTEMD = "tests/deploy/test_systemd.py"
+SCHEDULES = "tests/interop/test_schedules_page.py"
+STAND_IN = "tests/deploy/test_blocks.py::test_what_needs_an_account_or_a_cluster_is_run_with_programs_that_do_nothing"
 MONITORING = "tests/deploy/test_monitoring_page.py"
 
 # For each page, how each of its blocks begins, and the test that runs it.
@@ -36,6 +42,12 @@ RUN = {
         "object CheckCommand": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
         "readinessProbe:": f"{CHECK}::test_the_probe_of_kubernetes",
         "* * * * * /opt/crypto-trigger/bin/crypto-trigger check": f"{CHECK}::test_the_file_of_the_textfile_collector",
+    },
+    "docs/command-line.md": {
+        "mkdir -p ~/.local/share/bash-completion": f"{COMPLETION}::test_tab_completes_commands_and_options",
+        "_CRYPTO_TRIGGER_COMPLETE=source_zsh": f"{COMPLETION}::test_tab_completes_commands_and_options",
+        "mkdir -p ~/.config/fish": f"{COMPLETION}::test_fish_completes_commands_and_options",
+        "$ crypto-trigger publish -v": SHOWN,
     },
     "docs/deliveries.md": {
         "$ crypto-trigger publish --delivery core": SHOWN,
@@ -66,14 +78,15 @@ RUN = {
         "$ crypto-trigger listen --count 2": LISTENS,
         "$ crypto-trigger listen --json": LISTENS,
     },
+    "docs/messages.md": {
+        "crypto-trigger: 2026-": "tests/deploy/test_docs.py::test_the_line_that_explains_the_page_of_messages_is_one",
+    },
     "docs/monitoring.md": {
-        "[Unit]": f"{MONITORING}::test_a_unit_of_systemd_fails_when_a_slot_was_missed",
         "kubectl create cronjob": f"{MONITORING}"
         "::test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed",
         "heroku config:set": f"{MONITORING}"
         "::test_a_monitor_of_heroku_is_told_of_a_success_and_of_the_slot_of_a_failure",
-        "/opt/crypto-trigger/bin/crypto-trigger check": f"{MONITORING}"
-        "::test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well",
+        "eb setenv TRIGGER_CHECK_PING_URL=": STAND_IN,
         "*/15 * * * * CRYPTO_TRIGGER_LOG_FORMAT=json": f"{MONITORING}::test_a_log_service_is_sent_the_end_of_every_run",
     },
     "docs/pings-and-logs.md": {
@@ -82,11 +95,26 @@ RUN = {
         "$ CRYPTO_TRIGGER_LOG_FORMAT=json": SHOWN,
         "{ crypto-trigger publish": "tests/deploy/test_pings_page.py::test_the_line_for_syslog_sends_each_object_whole",
     },
+    "docs/rehearsal.md": {
+        "$ crypto-trigger publish --rehearse": f"{REHEARSAL}"
+        "::test_what_the_page_shows_of_a_terminal_is_what_the_program_says",
+        "crypto-trigger setup --dry-run": f"{REHEARSAL}"
+        "::test_the_script_fails_before_the_stream_is_there_and_passes_then_and_stores_nothing",
+    },
     "docs/report.md": {"$ crypto-trigger publish --json": SHOWN},
     "docs/scheduling.md": {
-        "useradd --system": "tests/deploy/test_crontab.py"
+        "useradd": "tests/deploy/test_crontab.py"
         "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
-        "crypto-trigger publish & crypto-trigger publish & wait": "tests/deploy/test_many_at_once.py"
+        "docker build": STAND_IN,
+        "heroku create": "tests/deploy/test_heroku.py::test_the_commands_of_the_page_set_up_the_stream_from_a_dyno",
+        "install -m 0600 .env.example": f"{SYSTEMD}"
+        "::test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate",
+        "[Service]": f"{SYSTEMD}::test_the_program_writes_nowhere_but_where_an_operator_lets_it",
+        "rm -rf ../api/crypto-trigger": "tests/deploy/test_elastic_beanstalk.py"
+        "::test_each_deployment_leaves_one_timer_with_the_properties_of_the_environment",
+        "nats stream edit": f"{SCHEDULES}::test_the_recipe_fires_and_the_stand_by_fills_the_slots_after_it_was_ended",
+        "2,17,32,47 ": f"{SCHEDULES}::test_the_stand_by_runs_two_minutes_after_each_slot_begins",
+        "crypto-trigger publish & crypto-trigger publish": "tests/deploy/test_many_at_once.py"
         "::test_the_commands_of_the_page",
     },
     "docs/setup.md": {
@@ -116,3 +144,34 @@ def test_the_tests_that_are_listed_exist_and_are_about_their_page(page, listed):
     source = (ROOT / path).read_text()
     assert page.rpartition("/")[2] in source
     assert not name or name in names_of_tests(ROOT / path)
+
+
+# Programs that ask for an account, a registry or a cluster.
+ELSEWHERE = ("docker", "kubectl", "heroku", "eb", "git")
+
+
+@pytest.mark.parametrize(
+    ("page", "start"), [(page, start) for page in RUN for start, test in RUN[page].items() if test == STAND_IN]
+)
+def test_what_needs_an_account_or_a_cluster_is_run_with_programs_that_do_nothing(page, start, run, tmp_path):
+    for name in ELSEWHERE:
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >>{shlex.quote(str(tmp_path))}/asked\n')
+        program.chmod(0o755)
+    for found in (each for each in blocks(page) if each.text.startswith(start)):
+        (tmp_path / "asked").unlink(missing_ok=True)
+        ended = do("bash", "-euc", found.text, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, cwd=ROOT)
+        assert ended[::2] == (0, ""), ended
+        asked = (tmp_path / "asked").read_text().splitlines()
+        assert len(asked) >= len(found.commands)
+        for line in asked:
+            # The image is the one of the other pages and files; what is run there is a command of ours.
+            if "crypto-trigger:" in line:
+                assert image() in line
+            if " -m crypto_trigger " in line:
+                assert run(*line.rpartition(" crypto_trigger ")[2].split(), "--help").status == 0
+
+
+def image():
+    (named,) = {line.split()[-1] for line in (ROOT / "k8s-cronjob.yaml").read_text().splitlines() if " image: " in line}
+    return named

@@ -5,7 +5,7 @@ import re
 
 import pytest
 from support.clocks import roomy
-from support.pages import masked
+from support.pages import blocks, masked
 from support.programs import program
 from support.shell import ROOT, console, do
 
@@ -48,6 +48,7 @@ def test_the_tests_and_benchmarks_that_the_pages_name_exist():
 
 # How many blocks of each page, from its first.
 PAGES = {
+    "docs/command-line.md": 1,
     "docs/guarantees.md": 2,
     "docs/report.md": 1,
     "docs/faults.md": 1,
@@ -75,3 +76,11 @@ def test_what_a_page_shows_of_a_terminal_is_what_the_program_says(block, install
         assert do("crypto-trigger", "setup", env=environ, cwd=tmp_path).status == 0
         said = console(block, env=environ, cwd=tmp_path)
     assert masked(said) == masked(block)
+
+
+def test_the_line_that_explains_the_page_of_messages_is_one(run):
+    (shown,) = (block.text for block in blocks("docs/messages.md"))
+    said = run("publish", "-v", "--server", "nats://127.0.0.1:1", "--give-up-after", "300ms").err.splitlines(
+        keepends=True
+    )
+    assert masked(said[-1]) == masked(shown.replace("nats://nats-1:4222", "nats://127.0.0.1:1"))

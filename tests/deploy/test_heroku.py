@@ -24,6 +24,8 @@ EVERY, EARLY = DEFAULTS.every, DEFAULTS.early
 FIRING = timedelta(minutes=10)
 # A run takes no longer than this.
 TAKES = timedelta(seconds=20)
+# Stands for the interpreter that the buildpack installs, with what requirements.txt names.
+TOOLS = f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"
 COMMAND = re.search(r"`(python -m crypto_trigger publish)`", SECTION)[1]
 
 
@@ -62,52 +64,82 @@ runpy.run_module("crypto_trigger", run_name="__main__", alter_sys=True)
 """
 
 
-@pytest.fixture
-def dyno(tmp_path, settings):
-    """Build as the buildpack does, pack the files and unpack them elsewhere; returns what runs a command there."""
-    build, app = tmp_path / "build", tmp_path / "app"
-    build.mkdir()
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """The files of a dyno: built as the buildpack does, packed, and unpacked elsewhere."""
+    folder = tmp_path_factory.mktemp("heroku")
+    build = folder / "build"
     for name in ("bin", "crypto_trigger"):
         shutil.copytree(ROOT / name, build / name, ignore=shutil.ignore_patterns("__pycache__"))
-    # Stands for the interpreter of the buildpack with what requirements.txt names.
-    tools = f"{sysconfig.get_path('scripts')}:/usr/bin:/bin"
-    assert do("bin/post_compile", cwd=build, env={"PATH": tools})[:3] == (0, "", "")
-    with tarfile.open(tmp_path / "slug.tar", "w") as slug:
+    assert do("bin/post_compile", cwd=build, env={"PATH": TOOLS})[:3] == (0, "", "")
+    with tarfile.open(folder / "slug.tar", "w") as slug:
         # Time stamps are not to matter.
         slug.add(build, "app", filter=lambda info: info.replace(mtime=0, deep=False))
-    with tarfile.open(tmp_path / "slug.tar") as slug:
-        slug.extractall(tmp_path, filter="tar")
-    environ = {"HOME": str(app), "PATH": tools, "PYTHONPATH": str(app), "PYTHONUNBUFFERED": "true", **settings}
+    with tarfile.open(folder / "slug.tar") as slug:
+        slug.extractall(folder, filter="tar")
+    return folder / "app"
+
+
+@pytest.fixture
+def dyno(app, settings):
+    """Run a command there, as the Scheduler does."""
+    environ = {
+        "HOME": str(app),
+        "PATH": TOOLS,
+        "PYTHONPATH": str(app),
+        "PYTHONUNBUFFERED": "true",
+        "DYNO": "scheduler.1",
+    }
 
     def run(command):
-        return do("bash", "-c", command, cwd=app, env={**environ, "DYNO": "scheduler.1"})
+        return do("bash", "-c", command, cwd=app, env={**environ, **settings})
 
     return run
 
 
-def test_a_dyno_runs_the_package_from_its_source_and_compiles_nothing(dyno, run, place, tmp_path):
+def test_a_dyno_runs_the_package_from_its_source_and_compiles_nothing(dyno, app, run, place, tmp_path):
     assert run("setup").status == 0
     where = dyno('python -c "import crypto_trigger; print(crypto_trigger.__file__)"').out.strip()
-    assert Path(where).is_relative_to(tmp_path / "app")
+    assert Path(where).is_relative_to(app)
     status, out, err = dyno(COMMAND)[:3]
     assert len(stored(place.url, place.stream)) == 1
     assert (status, out.partition(" ")[0], err) == (0, "published", "")
     (tmp_path / "watched.py").write_text(WATCHED)
-    watched = f"python {tmp_path}/watched.py"
-    ours = lambda: [line for line in dyno(watched).err.splitlines() if "/crypto_trigger/" in line]  # noqa: E731
-    assert ours() == []
-    # The same without what bin/post_compile made, so that the watch is known to see it.
-    for folder in (tmp_path / "app").rglob("__pycache__"):
-        shutil.rmtree(folder)
-    assert len(ours()) > 10
+
+    def compiled(environ=""):
+        told = dyno(f"{environ} python {tmp_path}/watched.py").err.splitlines()
+        return [line for line in told if line.startswith(f"compiled {app}/")]
+
+    assert compiled() == []
+    # Where Python does not find what bin/post_compile made, the watch sees it.
+    assert len(compiled("PYTHONPYCACHEPREFIX=/dev/null")) > 10
 
 
-def test_a_dyno_without_the_server_s_address_says_so(dyno, settings):
-    del settings["NATS_URL"]
-    status, out, err = dyno(f"unset NATS_URL; {COMMAND} --give-up-after 300ms")[:3]
-    assert (status, out) == (69, "")
-    assert "nats://localhost:4222: connection refused" in err
+# Stand for the commands of Heroku and git: what they are asked is told on stderr, `heroku run` runs it here.
+ELSEWHERE = """
+heroku() { echo "heroku $*" >&2; if [ "$1" = run ]; then shift; "$@"; fi; }
+git() { echo "git $*" >&2; }
+"""
+
+
+def test_the_commands_of_the_page_set_up_the_stream_from_a_dyno(dyno, place):
+    (block,) = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
+    status, out, err = dyno(f"{ELSEWHERE}{block}")[:3]
+    assert (status, err) == (0, block)
+    assert out.startswith(f"stream {place.stream} created on ")
+    assert stored(place.url, place.stream) == []
+    (config_vars,) = re.findall(r"^heroku config:set (.*)", block, re.MULTILINE)
+    known = {setting.variable for setting in SETTINGS}
+    assert {name for name, _, _ in (word.partition("=") for word in config_vars.split())} <= known
+
+
+def test_a_run_names_a_config_var_that_is_wrong(dyno, settings):
+    status, out, err = dyno(f"CRYPTO_TRIGGER_EVERY=banana {COMMAND}")[:3]
+    assert (status, out) == (78, "")
+    assert err.startswith("crypto-trigger: CRYPTO_TRIGGER_EVERY 'banana' ")
     assert err.count("\n") == 1
+    del settings["NATS_URL"]
+    assert "nats://localhost:4222" in dyno("python -m crypto_trigger config").out
 
 
 # The Scheduler.

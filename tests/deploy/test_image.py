@@ -1,7 +1,9 @@
 """Dockerfile: checked by hadolint, built by buildah, and run as an operator's runtime would run it."""
 
 import json
+import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -194,6 +196,8 @@ def test_only_the_last_layer_changes_with_the_program_and_none_with_other_files(
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, source / name)
     (source / ".env").write_text("NATS_PASSWORD=pw\n")
+    (source / "crypto_trigger" / "__pycache__").mkdir(exist_ok=True)
+    (source / "crypto_trigger" / "__pycache__" / "other.pyc").write_text("compiled")
     (source / "docs").mkdir()
     (source / "docs" / "page.md").write_text("changed")
     same, said = image.again(source)
@@ -210,3 +214,31 @@ def test_our_layers_are_small(image):
     (*layers,) = json.loads(images.must(image.podman("history", "--format=json", image.name)).out)
     sizes = [layer["size"] for layer in layers if layer["size"]]
     assert sum(sizes[:OUR_LAYERS]) < MOST_OF_OUR_LAYERS
+
+
+def test_the_pages_commands_build_the_image_and_run_it(image, ready, tmp_path, place):
+    """With buildah and podman for Docker, which takes the same options. Nothing is pushed: there is no registry."""
+    (tmp_path / "docker").write_text(
+        f"""#!/bin/sh
+        kind=$1
+        shift
+        case $kind in
+            build) exec {shlex.join([*images.buildah(image.folder), *images.here(image.folder)])} "$@" ;;
+            run) exec podman {shlex.join(images.storage(image.folder))} run {images.HOST_NETWORK} "$@" ;;
+        esac
+        """
+    )
+    (tmp_path / "docker").chmod(0o755)
+    page = (ROOT / "docs" / "scheduling.md").read_text().partition("\n## Container image\n")[2]
+    build, push, run = re.search(r"```sh\n(.*?)```", page, re.DOTALL).group(1).splitlines()
+    name = build.split()[3]
+    assert push == f"docker push {name}"
+    assert name == f"registry.example.com/crypto-trigger:{__version__}"
+    environ = {**image.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    images.must(do("sh", "-c", build, cwd=ROOT, env=environ, timeout=300))
+    settings = " ".join(f"--env {key}={value}" for key, value in ready.items())
+    run, replaced = re.subn(r"--env NATS_URL=\S+", settings, run)
+    assert replaced == 1
+    ended = do("sh", "-c", run, env=environ)
+    assert len(stored(place.url, place.stream)) == 1
+    assert (ended.status, ended.err) == (0, "")

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 
 import pytest
 import yaml
 from support import pods
-from support.lossy import LosesAcks
+from support.patience import until
 from support.ports import free_port
 from support.programs import program
-from support.proxy import Proxy
+from support.proxy import holding
 from support.shell import ROOT, do
 from support.streams import read, stored
 
@@ -41,6 +43,7 @@ OTHERS = {
     Status.INTERRUPTED,
     Status.TERMINATED,
 }
+GIVE_UP = "CRYPTO_TRIGGER_GIVE_UP_AFTER"
 # How long Kubernetes waits before the second pod of a Job, and before the third.
 PAUSES = (10, 20)
 # For the image's pull, and for the start of the pods.
@@ -131,6 +134,18 @@ def test_the_job_runs_a_command_that_parses(job, run):
     assert run(*arguments, "--help").status == 0
 
 
+def test_a_report_that_names_many_servers_fits_into_the_message_of_a_pod(run, tmp_path, monkeypatch):
+    hosts = [f"nats-{number}.{'.'.join(['n' * 60] * 4)}" for number in range(10, 40)]
+    monkeypatch.setenv("NATS_URL", ",".join(hosts))
+    result = run("publish", "--give-up-after", "2s", "--report-file", tmp_path / "report")
+    assert result.status == Status.UNAVAILABLE
+    text = (tmp_path / "report").read_text()
+    assert len(text.encode()) <= pods.MOST_OF_A_MESSAGE
+    message = json.loads(text)["error"]["message"]
+    assert message.count("nats://nats-") == 8
+    assert re.search(r"; and \d+ more", message)
+
+
 # Validated.
 
 
@@ -166,6 +181,25 @@ def test_the_pages_command_sets_the_image_of_both_jobs():
     assert images == [f"registry.test/crypto-trigger:{__version__}"] * 2
 
 
+def test_the_pages_commands_create_what_the_manifest_refers_to(tmp_path):
+    program("kubectl")
+    (tmp_path / "nats-secret.env").write_text("NATS_USER=some\nNATS_PASSWORD=pw\n")
+    created = []
+    for command in commands():
+        if command.startswith("kubectl create "):
+            ended = do("bash", "-c", f"{command} --dry-run=client -o yaml", cwd=tmp_path)
+            assert ended.status == 0, ended
+            created.append(yaml.safe_load(ended.out))
+    found = {one["kind"]: (one["metadata"]["name"], set(one["data"])) for one in created}
+    assert found == {
+        "ConfigMap": ("crypto-trigger", {"NATS_URL"}),
+        "Secret": ("crypto-trigger", {"NATS_USER", "NATS_PASSWORD"}),
+    }
+    referred, optional = container(PUBLISH)["envFrom"]
+    assert referred == {"configMapRef": {"name": "crypto-trigger"}}
+    assert optional == {"secretRef": {"name": "crypto-trigger", "optional": True}}
+
+
 # Run.
 
 
@@ -177,7 +211,7 @@ def cluster(image, place, tmp_path):
         "CRYPTO_TRIGGER_STREAM": place.stream,
         "CRYPTO_TRIGGER_SUBJECT": place.subject,
         "CRYPTO_TRIGGER_TIMEOUT": "1s",
-        "CRYPTO_TRIGGER_GIVE_UP_AFTER": "3s",
+        GIVE_UP: "3s",
     }
     return pods.Cluster(image, tmp_path, {"crypto-trigger": config}, {})
 
@@ -194,19 +228,24 @@ def report(pod):
     return json.loads(pod.message)
 
 
-def test_three_pods_of_one_job_store_one_trigger_also_if_the_first_does_not_know_of_it(cluster, place):
+def test_three_pods_of_one_job_store_one_trigger_also_if_the_first_is_lost_before_it_knows(cluster, place):
+    """The node of the first one is lost: it is killed once its trigger is stored and not yet acknowledged."""
     assert pods.run(pod(SETUP), cluster).ended.status == 0
     name = job_name(ago=1)  # the pods start late, in the next slot
-    fault = LosesAcks()
-    with Proxy(place.url) as proxy, proxy.route(fault, then=fault) as route:
-        first = pods.run(pod(PUBLISH), cluster, name, NATS_URL=route.url)
+    node = f"lost-{place.stream}"
+    with holding(place.url, b"HPUB " + place.subject.encode()) as hold, ThreadPoolExecutor() as pool:
+        running = pool.submit(pods.run, pod(PUBLISH), cluster, name, node, NATS_URL=hold.url, **{GIVE_UP: "60s"})
+        until(lambda: stored(place.url, place.stream), "a stored trigger", seconds=60)
+        assert cluster.image.podman("kill", "--signal=KILL", node).status == 0
+        lost = running.result(timeout=60)
     second, third = (pods.run(pod(PUBLISH), cluster, name) for _ in range(2))
     (message,) = stored(place.url, place.stream)
-    minute = time.gmtime(int(name.rpartition("-")[2]) * 60)
-    assert message.headers["Nats-Msg-Id"] == f"{place.subject}:{time.strftime('%Y-%m-%dT%H:%M:%SZ', minute)}"
-    assert [each.ended.status for each in (first, second, third)] == [Status.UNKNOWN, Status.OK, Status.OK]
-    assert [report(each)["outcome"] for each in (first, second, third)] == ["unknown", "duplicate", "duplicate"]
-    assert {report(each)["msg_id"] for each in (first, second, third)} == {message.headers["Nats-Msg-Id"]}
+    slot = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(name.rpartition("-")[2]) * 60))
+    assert message.headers["Nats-Msg-Id"] == f"{place.subject}:{slot}"
+    assert (lost.ended.status, lost.message) == (128 + signal.SIGKILL, "")
+    assert [each.ended.status for each in (second, third)] == [0, 0]
+    assert [report(each)["outcome"] for each in (second, third)] == ["duplicate"] * 2
+    assert {report(each)["scheduled_at"] for each in (second, third)} == {slot}
 
 
 def test_credentials_come_from_the_secret_and_files_from_the_other_one(cluster):
@@ -257,10 +296,3 @@ def test_a_wrong_setting_is_one_line_in_the_pods_log_and_in_its_message(environ,
     assert failed.ended.err.count("\n") == 1
     assert words in failed.ended.err
     assert words in report(failed)["error"]["message"]
-
-
-def test_a_message_that_names_many_servers_is_not_cut(cluster):
-    names = ",".join(f"nats://nats-{number}.nats-headless.{'n' * 60}.svc.cluster.local:4222" for number in range(30))
-    failed = pods.run(pod(PUBLISH), cluster, job_name(0), NATS_URL=names)
-    assert failed.ended.status == Status.UNAVAILABLE
-    assert report(failed)["outcome"] == "unavailable"

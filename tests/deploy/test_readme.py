@@ -110,10 +110,10 @@ def rows_of_settings():
 
 def test_the_page_lists_every_setting_and_readme_some_as_the_program_knows_them():
     wanted = dict(rows_of_settings())
-    page = "\n".join(line for line in text("docs/settings.md").splitlines() if line.startswith("| `"))
     whole, short = (
         {name: [cell.replace("`", "") for cell in cells] for name, cells in table(f"|\n|\n{rows}").items()}
-        for rows in (page, section("README.md", "Settings").partition("|---|---|---|\n")[2])
+        for written in (text("docs/settings.md"), section("README.md", "Settings"))
+        for rows in [written.partition("|---|---|---|\n")[2].partition("\n\n")[0]]
     )
     assert list(whole) == list(wanted)
     assert whole == wanted
@@ -143,7 +143,7 @@ def test_what_readme_shows_of_your_own_nats_is_what_the_program_says(installed, 
 
 def test_the_last_line_of_the_installation_puts_the_program_on_path(installed, tmp_path):
     lines = block("README.md", "python3 -m venv /opt/crypto-trigger").commands
-    assert lines[-1].startswith("ln -s ")
+    assert lines[-1].startswith("ln -sf ")
     places = {"/opt/crypto-trigger/": f"{installed.folder}/", "/usr/local/bin/": f"{tmp_path}/"}
     for place, here in places.items():
         assert place in lines[-1]

@@ -206,12 +206,12 @@ def host(system, place, run):
 def test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate(host):
     host.system.must("mkdir", "-p", "/var/lib/systemd/timers")
     host.system.must("touch", "--date=1 hour ago", "/var/lib/systemd/timers/stamp-crypto-trigger.timer")
-    for name in (*SERVICES, *TIMERS, ALERT):
-        host.system.must("rm", f"/etc/systemd/system/{name}")
+    host.system.must("rm", *(f"/etc/systemd/system/{name}" for name in (*SERVICES, *TIMERS, ALERT)))
     (block,) = re.findall(r"```sh\n(.*?)```", SECTION, re.DOTALL)
-    copy, _, rest = block.partition("\n")
-    host.system.must("bash", "-ec", f"cd {ROOT}; {copy.replace(ENV_FILE, '/etc/copy')}; {rest}")
-    assert "NATS_URL=" in host.system.must("cat", "/etc/copy")
+    copy, *commands = block.splitlines()
+    assert f" {ENV_FILE} " in copy
+    host.system.must("bash", "-ec", "\n".join([f"cd {ROOT}", copy.replace(ENV_FILE, "/etc/copy.env"), *commands]))
+    assert "\nNATS_URL=" in host.system.must("cat", "/etc/copy.env")
     until(host.held, "the trigger")
     assert host.ended(PUBLISH) == ("success", 0)
     assert host.start(PUBLISH) == ("success", 0)

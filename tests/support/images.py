@@ -90,6 +90,11 @@ def storage(folder):
     return [f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}", f"--storage-driver={driver}"]
 
 
+def buildah(folder):
+    """The command that builds an image and keeps its layers for the next build."""
+    return ["buildah", *storage(folder), "build", "--isolation=chroot", "--pull-never", "--layers=true"]
+
+
 def build(folder):
     """Build the image of this repository in a new folder, and its base image; must be done once in a test run."""
     (folder / "containers.conf").write_text(_CONTAINERS_CONF)
@@ -116,15 +121,18 @@ def _bootstrap(archive):
 
 
 def _build(folder, source, name):
-    """Build with the settings that pip has here; returns the image and what buildah printed."""
+    """Build the image of a source tree; returns it and what buildah printed."""
+    ended = must(_buildah(folder, *here(folder), "--tag", name, source))
+    return Image(folder, name), ended.out
+
+
+def here(folder):
+    """The options of a build on this machine: the base image, and the settings that pip has here."""
     settings = dict(re.findall(r"^(?:global|:env:)\.(cert|index-url|proxy)='(.*)'$", _pip_config(), re.MULTILINE))
     pip_conf = folder / "pip.conf"
     pip_conf.write_text("\n".join(["[global]", *(f"{key} = {value}" for key, value in settings.items()), ""]))
     certificates = [f"--volume={settings['cert']}:{settings['cert']}:ro"] if "cert" in settings else []
-    arguments = ["--layers=true", f"--build-arg=PYTHON_IMAGE={_BASE}"]
-    secret = f"--secret=id=pip.conf,src={pip_conf}"
-    ended = must(_buildah(folder, *arguments, secret, *certificates, "--tag", name, source))
-    return Image(folder, name), ended.out
+    return [f"--build-arg=PYTHON_IMAGE={_BASE}", f"--secret=id=pip.conf,src={pip_conf}", *certificates]
 
 
 def _pip_config():
@@ -132,5 +140,4 @@ def _pip_config():
 
 
 def _buildah(folder, *arguments):
-    command = ["buildah", *storage(folder), "build", "--isolation=chroot", "--pull-never"]
-    return do(*command, *arguments, timeout=_PATIENCE)
+    return do(*buildah(folder), *arguments, timeout=_PATIENCE)

@@ -70,9 +70,12 @@ def anchors(page):
 
 def masked(said):
     """What a terminal shows, without what is different each time: the server's port, times, how often it was tried."""
+    said = re.sub(r"\.\d\d\dZ", "Z", said)
     said = re.sub(r"nats://(localhost|127\.0\.0\.1):\d{4,}", "nats://SERVER", said)
     said = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", said)
     said = re.sub(r"\(\d+ attempts\)|(?<=\"elapsed_ms\": )\d+", "N", said)
     said = re.sub(r"duplicate_window \w+", "duplicate_window N", said)
     said = re.sub(r"stored \S+ after", "stored N after", said)
+    said = re.sub(r"attempt \d+ failed: (.*?); next in \S+s, giving up in \d+s", r"attempt N failed: \1", said)
+    said = re.sub(r"^(.*attempt N failed.*\n)\1+", r"\1", said, flags=re.MULTILINE)
     return re.sub(r"(age|skew)=-?[\d.]+s|late=\d", "N", said)

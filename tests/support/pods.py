@@ -42,8 +42,8 @@ class Terminated(NamedTuple):
     message: str
 
 
-def run(template, cluster, job="", **environ):
-    """Run a pod of this template to its end. `environ` replaces what the ConfigMap says."""
+def run(template, cluster, job="", name="", **environ):
+    """Run a pod of this template to its end, as the container `name`. `environ` replaces what the ConfigMap says."""
     spec = template["spec"]
     (container,) = spec["containers"]
     _all_known(container, {"command", "env", "envFrom", "resources", "securityContext", "volumeMounts"} | _CONTAINER)
@@ -56,9 +56,9 @@ def run(template, cluster, job="", **environ):
     ended = cluster.image.podman(
         "run",
         "--rm",
+        *([f"--name={name}"] if name else []),
         HOST_NETWORK,
-        "--entrypoint",
-        json.dumps([program]),
+        f"--entrypoint={json.dumps([program])}",
         *_security(spec["securityContext"], container["securityContext"]),
         *(f"--env={name}={value}" for name, value in settings.items()),
         f"--memory={container['resources']['limits']['memory'].replace('Mi', 'm')}",

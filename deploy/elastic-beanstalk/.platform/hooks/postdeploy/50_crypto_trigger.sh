@@ -36,7 +36,7 @@ print(json.load(sys.stdin).get("TRIGGER_CHECK_PING_URL", ""))
 '
 
 python=$(find_python) || { dnf install -y -q python3.12 && python=$(find_python); } || fail "there is no Python 3.11 or later"
-[[ -x $home/bin/python ]] || "$python" -m venv "$home"
+[[ -x $home/bin/pip ]] || "$python" -m venv "$home"
 "$home/bin/pip" install -q --disable-pip-version-check --require-hashes -r "$bundle/requirements.txt"
 "$home/bin/pip" install -q --disable-pip-version-check --no-deps --no-index --force-reinstall "$bundle"/*.whl
 
