@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/standby.py --slots 1000 --releases 2.14 2.15
 
 Each way has a server of its own, which is also restarted, and slots of a few seconds. The schedule fires as a slot
-begins; the stand-by, a `publish`, runs some time later. Exits 1 if a slot that the stand-by ran in holds no trigger, or
-two, if a run did not end 0, or if a schedule that was ended fired, so that nothing was tested.
+begins; the stand-by, a `publish`, runs some time later. Exits 1 if a slot holds two triggers, or none although the run
+ended 0, or if a schedule that was ended fired, so that nothing was tested.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ STORAGE, FILLING, ROOM = 2_000_000, (200_000, 20_000, 2_000, 200), 0.15
 TRIES = 5
 SETTINGS = {
     "CRYPTO_TRIGGER_EARLY": "10ms",
-    "CRYPTO_TRIGGER_TIMEOUT": "500ms",
+    "CRYPTO_TRIGGER_TIMEOUT": "1s",
     "CRYPTO_TRIGGER_BACKOFF_BASE": "50ms",
     "CRYPTO_TRIGGER_BACKOFF_MAX": "100ms",
 }
@@ -96,8 +96,8 @@ class Row(NamedTuple):
     failed: int
     by_schedule: int
     by_stand_by: int
-    nobody_ran: int
-    not_filled: int
+    left_open: int
+    lies: int
     fired_after: int
     doubled: int
     strange: list[str]
@@ -115,8 +115,8 @@ HEADS = (
     "not 0",
     "by schedule",
     "by stand-by",
-    "no run, open",
-    "run, open",
+    "open, no run with 0",
+    "open after a 0",
     "fired after the run",
     "doubled",
 )
@@ -277,7 +277,8 @@ class Lane:
         # In the order of their sequences. The stand-by cannot know that the schedule will still fire.
         after = {number for number in twice if [held.by for held in slots[number]] == ["stand-by", "schedule"]}
         failed = {number for number, run in self.runs.items() if run[0] != 0}
-        not_filled = {number for number in self.runs if number < self.slots and not slots[number]}
+        left_open = {number for number, held in enumerate(slots) if not held}
+        lies = left_open & self.runs.keys() - failed
         by = Counter(held.by for each in slots for held in each)
         return Row(
             self.release,
@@ -289,11 +290,11 @@ class Lane:
             len(failed),
             by["schedule"],
             by["stand-by"],
-            sum(not held and number not in self.runs for number, held in enumerate(slots)),
-            len(not_filled),
+            len(left_open - lies),
+            len(lies),
             len(after),
             len(twice - after),
-            [self._named(number, slots[number]) for number in sorted(failed | twice | not_filled)],
+            [self._named(number, slots[number]) for number in sorted(failed | twice | lies)],
             [f"{self.release} {self.way}: a schedule that was ended fired" for _ in filter(self._undead, self.held)],
             self.latest,
         )
@@ -380,7 +381,7 @@ def _all(options: argparse.Namespace) -> tuple[list[Row], list[str]]:
 
 
 def main() -> int:
-    """Run it and print the table; 1 if the stand-by left a slot open or doubled one."""
+    """Run it and print the table; 1 if a slot was doubled, or left open by a run that ended 0."""
     parser = argparse.ArgumentParser(description="Look for a slot that the stand-by of a schedule failed.")
     parser.add_argument("--slots", type=int, default=1000, help="of each way on each server; default %(default)s")
     parser.add_argument("--every", type=int, default=5, help="length of a slot in seconds; default %(default)s")
@@ -408,7 +409,7 @@ def main() -> int:
     for row in rows:
         for line in row.strange + row.invalid:
             print(line)
-    wrong = any(row.not_filled or row.fired_after or row.doubled or row.invalid for row in rows)
+    wrong = any(row.lies or row.fired_after or row.doubled or row.invalid for row in rows)
     return 1 if wrong or broken else 0
 
 

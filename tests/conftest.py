@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.old_servers import run_on
+from support.old_servers import run_on_release
 from support.programs import missing
 from support.proxy import Elsewhere
 from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
@@ -40,8 +40,7 @@ class Place(NamedTuple):
 
 
 def pytest_configure(config):
-    if release := os.environ.get("CRYPTO_TRIGGER_TEST_RELEASE"):
-        run_on(release)
+    run_on_release()
     # Inherited by the processes of pytest-xdist.
     config.add_cleanup(keep_bytecode_elsewhere())
     if not config.getoption("numprocesses", None):

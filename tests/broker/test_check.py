@@ -7,6 +7,7 @@ import pytest
 from support import plugin_answers
 from support.clocks import rfc3339, roomy
 from support.consumers import add_consumer
+from support.old_servers import since
 from support.patience import until
 from support.plugin_answers import see
 from support.restricted import restricted_to
@@ -46,6 +47,7 @@ def four(slots):
     return "--since", f"{4 * slots.every}s"
 
 
+@since("2.10", "the server's time")
 def test_every_slot_has_its_trigger(run, place, slots):
     plant(place, slots, 4, 3, 2, 1, 0)
     assert len(stored(place.url, place.stream)) == 5

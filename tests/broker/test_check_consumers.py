@@ -6,6 +6,7 @@ import json
 import pytest
 from support.cluster import Cluster
 from support.consumers import add_consumer, consumer_info, drain, fetch, take_pushed
+from support.old_servers import since
 from support.patience import until
 from support.plugin_answers import line, see
 from support.streams import add_stream, client, put, stored
@@ -104,7 +105,10 @@ def test_messages_of_other_subjects_do_not_count(run, three):
     assert (seen.status, waiting(seen)) == (0, (0, "OK"))
 
 
-@pytest.mark.parametrize("subjects", [["{}.other"], ["{}.other", "{}.update.x"]], ids=["one", "two"])
+TWO = pytest.param(["{}.other", "{}.update.x"], marks=since("2.10", "several subjects of a consumer"), id="two")
+
+
+@pytest.mark.parametrize("subjects", [pytest.param(["{}.other"], id="one"), TWO])
 def test_a_consumer_that_does_not_take_the_subject(run, three, subjects):
     taken = [subject.format(three.stream) for subject in subjects]
     config = {"filter_subject": taken[0]} if len(taken) == 1 else {"filter_subjects": taken}
@@ -127,6 +131,7 @@ def test_a_consumer_that_does_not_exist(run, three):
     assert (seen.status, seen.text) == (2, f"stream {three.stream} has no consumer api")
 
 
+@since("2.11", "pauses")
 def test_a_paused_consumer(run, three):
     add_consumer(three.url, three.stream, "api", deliver_policy="new")
 
@@ -155,6 +160,7 @@ def redelivered(place):
     return consumer_info(place.url, place.stream, "api")["num_redelivered"]
 
 
+@since("2.14", "an acknowledgement floor that passes what was given up")
 def test_a_trigger_that_the_consumer_was_given_up_on(run, three):
     """Nothing is pending and no acknowledgement is awaited, and yet nobody has taken the trigger."""
     add_consumer(three.url, three.stream, "api", filter_subject=three.subject, ack_wait=0.5, max_deliver=1)
@@ -197,6 +203,7 @@ def test_missed_slots_and_a_consumer_are_told_together(run, place):
     assert len(seen.json["critical"]) == 2
 
 
+@since("2.11", "a preferred leader")
 def test_a_consumer_whose_leader_is_lost(run, place, monkeypatch):
     """Its one copy is on a server that is frozen, the stream's three are not."""
     monkeypatch.setenv("CRYPTO_TRIGGER_TIMEOUT", "300ms")

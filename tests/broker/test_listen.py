@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.old_servers import since
 from support.patience import until
 from support.processes import Process, beginning_with, is_one_clean_line
 from support.streams import add_stream, client, put, stored
@@ -114,6 +115,7 @@ def test_a_trigger_before_its_slot_and_one_of_a_later_slot_are_shown_as_they_cou
     assert old["slot"] == SLOT
 
 
+@since("2.11", "markers")
 def test_a_marker_of_the_server_is_no_trigger(run, place):
     async def create():
         async with client(place.url) as connection:
@@ -296,6 +298,7 @@ def test_no_stream_and_a_stream_without_the_subject_end_with_78(run, place):
     assert f"stream {place.stream} does not take the subject {place.subject}; add it with: " in result.err
 
 
+@since("2.10", "transforms")
 def test_a_subject_that_the_stream_transforms_is_followed_by_its_other_name(run, place):
     async def create():
         async with client(place.url) as connection:

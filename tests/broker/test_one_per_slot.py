@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from nats.js.api import ConsumerConfig
+from support.old_servers import since
 from support.processes import Process
 from support.programs import program
 from support.proxy import holding
@@ -164,6 +165,7 @@ def test_a_message_of_a_later_slot_supersedes_this_one(run, place):
     assert (result.status, report(result)["outcome"], report(result)["seq"]) == (0, "superseded", 1)
 
 
+@since("2.12", "schedules")
 def test_a_schedule_of_the_server_s_own_fills_the_slot(run, place):
     stream_with_schedules(place)
     moment = (datetime.now(UTC) + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -283,6 +285,7 @@ def test_an_explicit_time_is_not_moved_by_early(run, place, monkeypatch):
     assert message.headers["Nats-Msg-Id"] == f"{place.subject}:2026-11-23T16:45:00Z"
 
 
+@since("2.10", "the server's time")
 def test_a_slot_that_has_not_begun_is_refused_by_the_server_s_clock(run, place):
     add_stream(place.url, place.stream, [place.subject])
     later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")

