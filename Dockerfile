@@ -7,7 +7,8 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
 FROM ${PYTHON_IMAGE} AS python
 # The official images hold no bytecode of the standard library. A container with a read-only root would compile it on
 # every run. `unchecked-hash`: builders round the times of files, and bytecode that is checked by time is then stale.
-RUN python3 -m compileall -q -f -j 0 -x site-packages --invalidation-mode unchecked-hash \
+# Python's own tests, some of which cannot be compiled, and the base image's pip are left out.
+RUN python3 -m compileall -q -f -j 0 -x 'site-packages|/tests?/' --invalidation-mode unchecked-hash \
     "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 
 FROM python AS dependencies

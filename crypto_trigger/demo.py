@@ -178,7 +178,8 @@ def _program() -> str:
     if started.name == "__main__.py":
         return f"{shlex.quote(sys.executable)} -m crypto_trigger"
     found = shutil.which(started.name)
-    return started.name if found and started.samefile(found) else shlex.quote(str(started))
+    is_found = found is not None and Path(found).resolve() == started.resolve()
+    return started.name if is_found or not started.exists() else shlex.quote(str(started))
 
 
 def _settings(url: str) -> Settings:

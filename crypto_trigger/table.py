@@ -1,4 +1,4 @@
-"""The table of settings: options, their help, `config` and the README's table are made from its rows.
+"""The table of settings: options, their help, `config` and the table of docs/settings.md are made from its rows.
 
 To add a setting, add a field to `Settings`, with its row in place of a default value.
 """

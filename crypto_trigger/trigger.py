@@ -181,6 +181,10 @@ class Receipt:
         """Return the receipt of a delivery that took so many attempts."""
         return type(self)(**{**vars(self), "attempts": attempts})
 
+    def warned(self, *warnings: str) -> Self:
+        """Return the receipt with these warnings after its own."""
+        return type(self)(**{**vars(self), "warnings": (*self.warnings, *warnings)})
+
 
 class Timing:
     """Which slot a run stands for: that of `scheduled_at`, else that of its Kubernetes Job, else that of the clock.

@@ -79,6 +79,11 @@ class Connection:
         major, minor, patch = (int(number[:_DIGITS]) for number in numbers)
         return major, minor, patch
 
+    @property
+    def domain(self) -> str | None:
+        """The JetStream domain of the server, if it has one."""
+        return self._greeting.get("domain")
+
     async def request(self, subject: str, payload: bytes, phase: int) -> Msg:
         """Send a request and return the answer. Raises a BrokerError."""
         return await self.ask(self.client.request(subject, payload, timeout=self.client_timeout), subject, phase)

@@ -14,6 +14,7 @@ from crypto_trigger.errors import BadPeer, BrokerError, Fact, Outcome
 from crypto_trigger.trigger import EVENT_ID, MSG_ID, Receipt, Trigger
 
 if TYPE_CHECKING:
+    from crypto_trigger.brokers.connection import Connection
     from crypto_trigger.draft import Draft
     from crypto_trigger.retry import Attempt
 
@@ -45,9 +46,9 @@ class Rehearsal(Publisher):
             else:
                 self.stored = True
                 raise _stored(f"{connection.server}: stream {stream.name}", seq)
-            if not trigger.force and (receipt := self._already(trigger, last, connection)):
-                return receipt
-            return self._receipt(Outcome.PUBLISHED, None, trigger, last, stream)
+            receipt = None if trigger.force else self._already(trigger, last, connection)
+            receipt = receipt or self._receipt(Outcome.PUBLISHED, None, trigger, last, stream)
+            return receipt.warned(*self._doubts(connection))
 
     def again(self) -> str:
         """Return a hint for a rehearsal that got no answer to its message."""
@@ -57,6 +58,18 @@ class Rehearsal(Publisher):
 
         update = command_line(self._settings, "setup", "--update")
         return f"stream {self._settings.stream} acknowledges nothing (no_ack); change that with: {update}"
+
+    def _doubts(self, connection: Connection) -> tuple[str, ...]:
+        """Return a warning if a stream of this server may have refused, and not that of the domain."""
+        domain = self._settings.js_domain
+        if domain in (None, connection.domain):
+            return ()
+        stream, subject = self._settings.stream, self._settings.subject
+        warning = (
+            f"a refusal does not name its JetStream domain: if this server has a stream {stream}, too, whether "
+            f"{subject} reaches that of {domain} is not known"
+        )
+        return (warning,)
 
     async def _held(self, stream: Stream, last: Last, refusal: LostRace, draft: Draft) -> Last:
         """Return what the subject holds, read again if the refusal names another last message than was read.

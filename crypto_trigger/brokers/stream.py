@@ -8,16 +8,15 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from nats.js.errors import APIError, NotFoundError
+import nats.errors
 
 from crypto_trigger.brokers.failures import Phase
+from crypto_trigger.brokers.jetstream_answers import Ack, Message, ack_of, message_of
 from crypto_trigger.errors import BadPeer, BrokerError, Fact, NoAck, Unavailable, Unusable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
-
-    from nats.js.api import RawStreamMsg
 
     from crypto_trigger.brokers.connection import Connection
     from crypto_trigger.settings import Settings
@@ -30,8 +29,7 @@ _NO_RESPONDERS_RETRIES = 2
 _NO_RESPONDERS_WAIT = 0.25
 # Older servers ignore Nats-Expected-Last-Subject-Sequence in some cases, or cannot read a subject's last message.
 LEAST_VERSION = (2, 9)
-# The `err_code` of the answer if there is no such message (nats-server, `server/errors.json`).
-_NO_MESSAGE = 10037
+_EXPECTED_STREAM = "Nats-Expected-Stream"
 # A time outside these years is not a server's clock. Adding a slot to a time between them cannot overflow.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
@@ -109,7 +107,6 @@ class Stream:
         self.name = settings.stream
         self._domain = settings.js_domain
         self._prefix = f"$JS.{self._domain}.API" if self._domain else "$JS.API"
-        self._js = connection.client.jetstream(prefix=self._prefix, timeout=connection.client_timeout)
         version = connection.version
         if version and version < LEAST_VERSION:
             raise Unusable(
@@ -130,12 +127,12 @@ class Stream:
 
     async def newest(self, subject: str) -> Stored | None:
         """Return the last message on `subject`, or None. Raises a BrokerError; Denied without permission to read."""
-        message = await self._get(lambda: self._js.get_last_msg(self.name, subject))
+        message = await self._get({"last_by_subj": subject})
         return self._stored(message) if message else None
 
     async def next(self, seq: int, subject: str) -> Stored | None:
         """Return the first message on `subject` with sequence `seq` or a later one, or None. Raises a BrokerError."""
-        message = await self._get(lambda: self._js.get_msg(self.name, seq, subject, next=True))
+        message = await self._get({"seq": seq, "next_by_subj": subject})
         if message is None:
             return None
         found = self._stored(message)
@@ -145,25 +142,22 @@ class Stream:
 
     async def at(self, seq: int) -> Last | None:
         """Read the message with that sequence; return None if there is none. Raises a BrokerError."""
-        message = await self._get(lambda: self._js.get_msg(self.name, seq))
+        message = await self._get({"seq": seq})
         return Last(message.subject or "", self._stored(message)) if message else None
 
-    async def _get(self, request: Callable[[], Coroutine[Any, Any, RawStreamMsg]]) -> RawStreamMsg | None:
+    async def _get(self, wanted: Mapping[str, object]) -> Message | None:
         """Return the answer of the stream's leader to a request for a message, or None if there is no such message."""
+        subject = self.api("STREAM.MSG.GET")
 
-        async def ask() -> RawStreamMsg | None:
-            # Here, and not in the table of faults, which is loaded after a failure: this is the answer about a subject
-            # without a message.
-            try:
-                return await request()
-            except NotFoundError as error:
-                if error.err_code == _NO_MESSAGE:
-                    return None
-                raise
+        async def ask() -> Message | None:
+            answer = await self.connection.client.request(
+                subject, json.dumps(wanted).encode(), timeout=self.connection.client_timeout
+            )
+            return message_of(answer.data)
 
-        return await self._with_retries(ask, self.api("STREAM.MSG.GET"))
+        return await self._with_retries(ask, subject)
 
-    def _stored(self, message: RawStreamMsg) -> Stored:
+    def _stored(self, message: Message) -> Stored:
         seq, time = message.seq, message.time
         # `True` is an int in Python, but it is not a sequence.
         if type(seq) is not int or seq < 1 or time is None or not _FIRST_YEAR < time.year < _LAST_YEAR:
@@ -187,11 +181,8 @@ class Stream:
 
         `known` says that the stream is known to hold messages of this subject. Raises LostRace or a BrokerError.
         """
-        request = self._js.publish(
-            trigger.subject, trigger.payload, timeout=self.connection.client_timeout, stream=self.name, headers=headers
-        )
         try:
-            ack = await self.connection.ask(request, trigger.subject, Phase.PUBLISH)
+            ack = await self.connection.ask(self._send(trigger, headers), trigger.subject, Phase.PUBLISH)
         except BrokerError as error:
             match error.fact:
                 case Fact.OTHER_MESSAGE_FIRST if not error.perhaps:
@@ -223,6 +214,18 @@ class Stream:
                 Fact.WRONG_ACKNOWLEDGEMENT,
             )
         return ack.seq, bool(ack.duplicate)
+
+    async def _send(self, trigger: Trigger, headers: dict[str, str]) -> Ack:
+        headers = {**headers, _EXPECTED_STREAM: self.name}
+        try:
+            answer = await self.connection.client.request(
+                trigger.subject, trigger.payload, timeout=self.connection.client_timeout, headers=headers
+            )
+        except nats.errors.NoRespondersError as error:
+            from nats.js.errors import NoStreamResponseError
+
+            raise NoStreamResponseError from error
+        return ack_of(answer.data)
 
     async def info(self) -> Info:
         """Ask for the stream's configuration and the server's time. Raises a BrokerError; Unusable without a stream."""
@@ -261,6 +264,8 @@ class Stream:
             )
             content: dict[str, Any] = json.loads(answer.data)
             if error := content.get("error"):
+                from nats.js.errors import APIError
+
                 raise APIError(error.get("code"), error.get("description"), error.get("err_code"))
             return content
 

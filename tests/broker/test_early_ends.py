@@ -127,7 +127,10 @@ def test_a_signal_while_an_env_file_is_awaited_ends_the_run():
 
 # A clock.
 
-WRONG_CLOCK = "crypto-trigger: the clock of this host is beyond the year 2262, where Python cannot count; set it\n"
+WRONG_CLOCK = (
+    "crypto-trigger: the clock of this host is beyond the year 2262, where Python cannot count; set it; "
+    "nothing was published\n"
+)
 
 
 @pytest.mark.parametrize("year", [2263, 9998])

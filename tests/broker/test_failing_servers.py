@@ -100,9 +100,9 @@ def test_a_bug_ends_with_a_traceback_and_never_with_0(place, tmp_path):
     add_stream(place.url, place.stream, [place.subject])
     bug = beginning_with(
         tmp_path,
-        "import nats.js.client\n"
-        "def publish(*_, **__): raise ZeroDivisionError\n"
-        "nats.js.client.JetStreamContext.publish = publish\n",
+        "import nats.aio.client\n"
+        "def request(*_, **__): raise ZeroDivisionError\n"
+        "nats.aio.client.Client.request = request\n",
     )
     ended = execute("publish", **bug, **SURE)
     assert held(place) == 0

@@ -17,7 +17,7 @@ MAIN = "from crypto_trigger.__main__ import main; main()"
 EAGER = f"import sys; sys.set_lazy_imports = sys.set_lazy_imports_filter = lambda _: None; {MAIN}"
 SECONDS = 300  # valgrind is fifty times slower than the processor
 # Loaded only when a connection is made and used: by nats-py and asyncio, of which the filter decides nothing.
-LATE = ("nats.nuid", "nats.aio.transport", "nats.js.client")
+LATE = ("nats.nuid", "nats.aio.transport", "nats.protocol.command")
 
 
 @pytest.fixture
@@ -50,13 +50,13 @@ def loaded(said):
 
 def test_a_publish_loads_what_it_uses_and_little_else(publish):
     lazy, eager = (loaded(publish(code, "-X", "importtime")) for code in (MAIN, EAGER))
-    unused = {"nats.js.kv", "nats.js.object_store", "uuid", "hashlib", "typer.completion", "asyncio.sslproto"}
+    unused = {"nats.js.api", "nats.js.kv", "uuid", "hashlib", "asyncio.sslproto"}
     assert unused <= eager
     assert not unused & lazy
     assert len(lazy) <= 0.85 * len(eager)
 
 
-def test_a_publish_executes_at_most_nine_tenths_of_the_instructions_without(publish):
+def test_a_publish_executes_at_most_four_fifths_of_the_instructions_without(publish):
     counter = (program("valgrind"), "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
     counts = []
     for code in (MAIN, EAGER):
@@ -65,7 +65,7 @@ def test_a_publish_executes_at_most_nine_tenths_of_the_instructions_without(publ
         counts.append(int(re.search(r"I\s+refs:\s+([\d,]+)", publish(code, before=counter))[1].replace(",", "")))
     lazy, eager = counts
     assert eager > 10**8
-    assert lazy <= 0.9 * eager
+    assert lazy <= 0.8 * eager
 
 
 def compiled(said):

@@ -93,7 +93,10 @@ class Gate:
 
 @pytest.mark.parametrize(
     "module",
-    ["typer", "crypto_trigger.cli", "crypto_trigger.settings", "asyncio", "nats", "crypto_trigger.brokers.access"],
+    [
+        *("crypto_trigger.entry", "crypto_trigger.publishing", "crypto_trigger.settings"),
+        *("asyncio", "nats", "crypto_trigger.brokers.access"),
+    ],
 )
 def test_a_signal_before_the_first_connection_ends_the_run_unsent(module, signum, tmp_path):
     with Scripted(lambda talk: talk.listen()) as server:

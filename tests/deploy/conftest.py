@@ -92,7 +92,7 @@ def _commands(folder):
     section = (ROOT / "README.md").read_text().partition("## Use it against your own NATS\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if re.search(r" -m venv |/pip install ", line)]
     assert len(lines) == 3
-    assert " --require-hashes -r requirements.txt" in lines[1]
+    assert " --require-hashes -r requirements.txt" in lines[2]
     for line in lines:
         words = shlex.split(line.replace("/opt/crypto-trigger", str(folder)), comments=True)
         yield [sys.executable if word == "python3" else word for word in words]

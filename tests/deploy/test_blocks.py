@@ -1,7 +1,6 @@
 """Every block of code in README.md and docs is run by a test: the tests are listed here, and exist."""
 
 import ast
-import shlex
 
 import pytest
 from support.pages import PAGES, blocks
@@ -21,7 +20,8 @@ COMPLETION = "tests/interop/test_completion.py"
 REHEARSAL = "tests/broker/test_rehearsal_page.py"
 SYSTEMD = "tests/deploy/test_systemd.py"
 SCHEDULES = "tests/interop/test_schedules_page.py"
-STAND_IN = "tests/deploy/test_blocks.py::test_what_needs_an_account_or_a_cluster_is_run_with_programs_that_do_nothing"
+BUILD = "docker build --tag registry.example.com/crypto-trigger:0.1.0 ."
+PROPERTY = "tests/deploy/test_blocks.py::test_elastic_beanstalk_is_told_of_the_property_that_the_hook_reads"
 MONITORING = "tests/deploy/test_monitoring_page.py"
 
 # For each page, how each of its blocks begins, and the test that runs it.
@@ -86,7 +86,7 @@ RUN = {
         "::test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed",
         "heroku config:set": f"{MONITORING}"
         "::test_a_monitor_of_heroku_is_told_of_a_success_and_of_the_slot_of_a_failure",
-        "eb setenv TRIGGER_CHECK_PING_URL=": STAND_IN,
+        "eb setenv TRIGGER_CHECK_PING_URL=": PROPERTY,
         "*/15 * * * * CRYPTO_TRIGGER_LOG_FORMAT=json": f"{MONITORING}::test_a_log_service_is_sent_the_end_of_every_run",
     },
     "docs/pings-and-logs.md": {
@@ -105,7 +105,9 @@ RUN = {
     "docs/scheduling.md": {
         "useradd": "tests/deploy/test_crontab.py"
         "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
-        "docker build": STAND_IN,
+        f"{BUILD}\n": "tests/deploy/test_image.py::test_the_pages_commands_build_the_image_and_run_it",
+        f"{BUILD} && docker push": "tests/deploy/test_kubernetes.py"
+        "::test_the_pages_commands_create_what_the_manifest_refers_to",
         "heroku create": "tests/deploy/test_heroku.py::test_the_commands_of_the_page_set_up_the_stream_from_a_dyno",
         "install -m 0600 .env.example": f"{SYSTEMD}"
         "::test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate",
@@ -146,32 +148,18 @@ def test_the_tests_that_are_listed_exist_and_are_about_their_page(page, listed):
     assert not name or name in names_of_tests(ROOT / path)
 
 
-# Programs that ask for an account, a registry or a cluster.
-ELSEWHERE = ("docker", "kubectl", "heroku", "eb", "git")
-
-
-@pytest.mark.parametrize(
-    ("page", "start"), [(page, start) for page in RUN for start, test in RUN[page].items() if test == STAND_IN]
-)
-def test_what_needs_an_account_or_a_cluster_is_run_with_programs_that_do_nothing(page, start, run, tmp_path):
-    for name in ELSEWHERE:
-        program = tmp_path / name
-        program.write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >>{shlex.quote(str(tmp_path))}/asked\n')
-        program.chmod(0o755)
-    for found in (each for each in blocks(page) if each.text.startswith(start)):
-        (tmp_path / "asked").unlink(missing_ok=True)
-        ended = do("bash", "-euc", found.text, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, cwd=ROOT)
-        assert ended[::2] == (0, ""), ended
-        asked = (tmp_path / "asked").read_text().splitlines()
-        assert len(asked) >= len(found.commands)
-        for line in asked:
-            # The image is the one of the other pages and files; what is run there is a command of ours.
-            if "crypto-trigger:" in line:
-                assert image() in line
-            if " -m crypto_trigger " in line:
-                assert run(*line.rpartition(" crypto_trigger ")[2].split(), "--help").status == 0
-
-
-def image():
-    (named,) = {line.split()[-1] for line in (ROOT / "k8s-cronjob.yaml").read_text().splitlines() if " image: " in line}
-    return named
+def test_elastic_beanstalk_is_told_of_the_property_that_the_hook_reads(tmp_path):
+    """`eb` needs an account, so that it is one that does nothing."""
+    program = tmp_path / "eb"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.chmod(0o755)
+    (found,) = (block for block in blocks("docs/monitoring.md") if block.first.startswith("eb "))
+    ended = do("sh", "-euc", found.text, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert (ended.status, ended.err) == (0, "")
+    command, *properties = ended.out.splitlines()
+    assert command == "setenv"
+    hooks = "".join(path.read_text() for path in (ROOT / "deploy/elastic-beanstalk").rglob("*.sh"))
+    for each in properties:
+        name, _, value = each.partition("=")
+        assert name in hooks
+        assert value.startswith("https://")

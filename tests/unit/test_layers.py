@@ -35,7 +35,7 @@ FLOORS = (
     {"brokers.servers"},
     {"brokers.connection"},
     {"brokers.access", "brokers.faults", "brokers.greeting", "brokers.resolver"},
-    {"brokers.tls", "brokers.fault_table", "brokers.jetstream_errors"},
+    {"brokers.tls", "brokers.fault_table", "brokers.jetstream_answers", "brokers.jetstream_errors"},
     {"brokers.failures"},
     {"retry", "server", "draft", "command_line", "web"},
     {"lookback"},

@@ -240,9 +240,21 @@ def test_a_bad_value_is_one_line_with_its_variable_value_and_origin(variable, ra
     ("environ", "says"),
     [
         ({"CRYPTO_TRIGGER_EVERY": "1m", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "1m"}, "CRYPTO_TRIGGER_GIVE_UP_AFTER '1m'"),
-        ({"CRYPTO_TRIGGER_EVERY": "30s"}, "CRYPTO_TRIGGER_GIVE_UP_AFTER '60s' (from the default)"),
+        (
+            {"CRYPTO_TRIGGER_EVERY": "30s"},
+            (
+                "CRYPTO_TRIGGER_GIVE_UP_AFTER '60s' (from the default) must be shorter than "
+                "CRYPTO_TRIGGER_EVERY '30s' (from the environment)"
+            ),
+        ),
         ({"CRYPTO_TRIGGER_EARLY": "15m"}, "CRYPTO_TRIGGER_EARLY '15m'"),
-        ({"CRYPTO_TRIGGER_BACKOFF_BASE": "11s"}, "CRYPTO_TRIGGER_BACKOFF_BASE '11s'"),
+        (
+            {"CRYPTO_TRIGGER_BACKOFF_BASE": "11s"},
+            (
+                "CRYPTO_TRIGGER_BACKOFF_BASE '11s' (from the environment) must not be longer than "
+                "CRYPTO_TRIGGER_BACKOFF_MAX '10s' (from the default)"
+            ),
+        ),
         ({"NATS_CERT": __file__}, "NATS_CERT '"),
         ({"NATS_KEY": __file__}, "NATS_KEY '"),
         ({"NATS_PASSWORD": "p"}, "NATS_PASSWORD '***' (from the environment) needs NATS_USER beside it"),
