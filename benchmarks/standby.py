@@ -320,8 +320,12 @@ class Lane:
 def _publish() -> tuple[int, str]:
     """Run the stand-by in this process; its status, and its outcome or what it said."""
     out, err = io.StringIO(), io.StringIO()
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     with redirect_stdout(out), redirect_stderr(err):
         status = cli.main(["publish", "--json"])
+    # The program leaves its own, which would let nobody stop this process.
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
     return status, err.getvalue().strip() or json.loads(out.getvalue())["outcome"]
 
 
