@@ -152,7 +152,7 @@ class Lane:
         with tempfile.TemporaryDirectory(prefix="crypto-trigger-") as folder:
             config = Path(folder, "server.conf")
             config.write_text(f"jetstream {{ max_file: {STORAGE} }}" if self.way == "refused store" else "")
-            with old_servers.serving(path, arguments=("-c", str(config))) as server:
+            with old_servers.serving(path, arguments=("-c", str(config)), guarded=True) as server:
                 self.url = server.url
                 os.environ.update(SETTINGS, NATS_URL=server.url, HOME=folder)
                 os.environ["CRYPTO_TRIGGER_EVERY"] = f"{self.every}s"

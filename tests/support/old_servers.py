@@ -61,11 +61,11 @@ def version(path):
 
 
 @contextmanager
-def serving(path, *, jetstream=True, arguments=()):
-    """The server at this path, running while the block does."""
+def serving(path, *, jetstream=True, arguments=(), guarded=False):
+    """The server at this path, running while the block does; `guarded`: it also ends if this process is killed."""
     with (
         patch("crypto_trigger.server.program", lambda: path),
-        Server(jetstream=jetstream, arguments=arguments) as running,
+        Server(jetstream=jetstream, arguments=arguments, guarded=guarded) as running,
     ):
         yield running
 
