@@ -66,6 +66,8 @@ OUTAGES = {"over both": (-0.1, 0.55)}
 # The storage of a server whose storage is filled, the messages that fill it, in bytes, and when there is room again, in
 # slots after one began.
 STORAGE, FILLING, ROOM = 2_000_000, (200_000, 20_000, 2_000, 200), 0.15
+# How a run ends that was interrupted by SIGINT or SIGTERM, which are meant for this process.
+INTERRUPTED = (130, 143)
 # How often something is done that gets no answer.
 TRIES = 5
 SETTINGS = {
@@ -326,6 +328,8 @@ def _publish() -> tuple[int, str]:
     # The program leaves its own, which would let nobody stop this process.
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
+    if status in INTERRUPTED:
+        sys.exit(status)
     return status, err.getvalue().strip() or json.loads(out.getvalue())["outcome"]
 
 
