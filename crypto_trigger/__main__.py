@@ -14,8 +14,11 @@ def _may_wait(importing: str, imported: str, _: object) -> bool:
     """Tell whether `imported` may be loaded when it is first used, and not where the module `importing` imports it.
 
     What makes a connection is loaded before the first attempt, so that it takes no time of an attempt, and a signal
-    meanwhile ends the run before it connects. Classes of errors are used only after a failure.
+    meanwhile ends the run before it connects. Classes of errors are used only after a failure. PyNaCl has
+    functions with the names of their modules (`crypto_sign`); late, the module would take the function's place.
     """
+    if importing.startswith(("nkeys", "nacl")):
+        return False
     return not importing.startswith("crypto_trigger.brokers") or imported.endswith(".errors")
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 # What depends most on the interpreter: signals, deadlines, what a start loads and costs.
 WHEEL = (
     *("publish", "one_per_slot", "failed_publish", "unacknowledged", "signals"),
-    *("early_ends", "scarce_resources", "startup", "lazy_imports"),
+    *("early_ends", "scarce_resources", "startup", "lazy_imports", "auth", "payload_limits"),
 )
 SOURCE = ("publish", "one_per_slot")
 NOBODY = 65534
