@@ -203,7 +203,7 @@ def test_a_signal_is_unknown(signum, tmp_path):
     assert line((tmp_path / "check.txt").read_text()).text.startswith(f"interrupted by {signum.name} ")
 
 
-@pytest.mark.parametrize("module", ["crypto_trigger.cli", "crypto_trigger.plugin", "crypto_trigger.settings", "nats"])
+@pytest.mark.parametrize("module", ["crypto_trigger.entry", "crypto_trigger.plugin", "crypto_trigger.settings", "nats"])
 def test_a_signal_during_an_import_is_unknown(module, tmp_path):
     code = (
         "import os, signal, sys\n"

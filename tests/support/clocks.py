@@ -97,7 +97,7 @@ def roomy(longest=900):
 def turning(seconds, longest=900):
     """Slots of at most `longest` seconds, of which the present one ends in `seconds` or a little later."""
     first = int(time.time() + seconds) + 1
-    for turn in range(first, first + 5):
+    for turn in range(first, first + 12):
         for every in range(longest, 60, -1):
             if turn % every == 0:
                 return Slots(every, turn)
