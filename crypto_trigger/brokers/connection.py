@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -160,7 +161,7 @@ class Connection:
         """Connect to `address`, one of the server's addresses, in at most `limit` seconds. Raises a BrokerError."""
         try:
             async with asyncio.timeout(limit):
-                await self.client.connect(**self._options(address))
+                await _cancellable(self.client.connect(**self._options(address)))
         except Exception as error:
             cause = self._cause(error)
             if type(cause) is TimeoutError and limit < self._access.timeout:
@@ -355,3 +356,24 @@ def _concerns(violation: Exception, subject: str) -> bool:
     text = str(violation).lower()
     quoted = subject.replace("\\", "\\\\").replace('"', '\\"').lower()
     return "for subscription" in text or f'"{quoted}"' in text
+
+
+async def _cancellable(connecting: Coroutine[Any, Any, None]) -> None:
+    """Await nats-py's `connect`. Before Python 3.12 it may ignore a cancellation, so it is cancelled until it ends.
+
+    nats-py uses `asyncio.wait_for`, which loses a cancellation that comes as its future is done (cpython#86296).
+    """
+    if sys.version_info >= (3, 12):
+        await connecting
+        return
+    task = asyncio.ensure_future(connecting)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_POLL_SECONDS)
+        if not task.cancelled():
+            task.exception()  # otherwise asyncio logs that nobody looked at it
+        raise
+    task.result()
