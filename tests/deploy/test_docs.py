@@ -1,4 +1,4 @@
-"""What the pages and the deploy files say, held against the program."""
+"""What the pages and the example of an env file say, held against the program."""
 
 import os
 import re
