@@ -33,7 +33,7 @@ from mutations import Mutation, mutations
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "crypto_trigger"
-UNIT = ("tests/unit", "tests/properties")
+UNIT = ("tests/unit", "tests/limits", "tests/source", "tests/properties")
 OTHERS = ("tests/broker", "tests/interop")
 # One test process, whatever the project's own options say: the first failure is all that is asked for.
 PYTEST = ("-m", "pytest", "-q", "-x", "-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider")

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, settings
 from support.old_servers import run_on_release
 from support.programs import missing
 from support.proxy import Elsewhere
@@ -18,11 +17,6 @@ from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
 from crypto_trigger import entry, signals
 from crypto_trigger.server import Server
-
-# How long an example takes depends on how busy the machine is. Each property test makes anew what its fixtures hold.
-_CHECKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-settings.register_profile("tests", database=None, deadline=None, suppress_health_check=_CHECKS)
-settings.load_profile("tests")
 
 
 class Result(NamedTuple):
@@ -65,11 +59,28 @@ def shared(tmp_path_factory):
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
+class _Workplaces:
+    """Empty folders. Every test needs one, and `tmp_path` costs much: a folder that stays empty is used again."""
+
+    def __init__(self, base):
+        self._folders = (base / str(number) for number in count())
+        self._next()
+
+    def empty(self):
+        with os.scandir(self._folder) as entries:
+            used = next(entries, None)
+        if used:
+            self._next()
+        return self._folder
+
+    def _next(self):
+        self._folder = next(self._folders)
+        self._folder.mkdir()
+
+
 @pytest.fixture(scope="session")
 def _workplaces(tmp_path_factory):
-    """Folders that are not made yet. Every test needs one, and `tmp_path` costs three times as much."""
-    base = tmp_path_factory.mktemp("workplaces")
-    return (base / str(number) for number in count())
+    return _Workplaces(tmp_path_factory.mktemp("workplaces"))
 
 
 @pytest.fixture(autouse=True)
@@ -79,8 +90,7 @@ def _clean(monkeypatch, _workplaces):
     for name in list(os.environ):
         if name.startswith(("NATS_", "CRYPTO_TRIGGER_")) or name in ("TRACEPARENT", "TRACESTATE", "XDG_CONFIG_HOME"):
             monkeypatch.delenv(name)
-    workplace = next(_workplaces)
-    workplace.mkdir()
+    workplace = _workplaces.empty()
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("HOME", str(workplace))
 

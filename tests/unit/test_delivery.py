@@ -208,7 +208,7 @@ def test_it_goes_on_until_the_deadline_and_never_past_it():
 
 def test_waits_are_random_between_nothing_and_twice_the_last_bound():
     random.seed(1)
-    seen = [Told(GONE, limits=Limits(1000, 0.25, 10)).waits for _ in range(20)]
+    seen = [Told(GONE, limits=Limits(1000, 0.25, 10)).waits for _ in range(12)]
     for attempt in range(10):
         bound = min(0.25 * 2**attempt, 10)
         waits = [run[attempt].wait for run in seen]

@@ -15,7 +15,7 @@ KEYS = {
     "EC": ec.generate_private_key(ec.SECP256R1()),
     "EC P-384": ec.generate_private_key(ec.SECP384R1()),
     "Ed25519": ed25519.Ed25519PrivateKey.generate(),
-    "RSA": rsa.generate_private_key(65537, 2048),
+    "RSA": rsa.generate_private_key(65537, 1024),
 }
 FORMATS = {
     "PKCS8": serialization.PrivateFormat.PKCS8,

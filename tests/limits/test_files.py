@@ -25,7 +25,7 @@ def test_a_pipe_is_read_to_its_end_however_late_it_is_written(pipe):
                 end.write(part)
                 end.flush()
 
-    writer = threading.Timer(0.1, write)
+    writer = threading.Timer(0.03, write)
     writer.start()
     assert read_text(pipe, time.monotonic() + 5) == "secret"
     writer.join()
@@ -34,7 +34,7 @@ def test_a_pipe_is_read_to_its_end_however_late_it_is_written(pipe):
 def test_a_pipe_that_nobody_writes_to_does_not_hold_the_run(pipe):
     began = time.monotonic()
     with pytest.raises(ValueError, match="not written and closed"):
-        read_text(pipe, began + 0.1)
+        read_text(pipe, began + 0.03)
     assert time.monotonic() - began < 5
 
 
@@ -42,7 +42,7 @@ def test_a_pipe_that_is_never_closed_does_not_hold_the_run(pipe):
     with Path(pipe).open("r+b", buffering=0) as end:
         end.write(b"half")
         with pytest.raises(ValueError, match="not written and closed"):
-            read_text(pipe, time.monotonic() + 0.1)
+            read_text(pipe, time.monotonic() + 0.03)
 
 
 def test_a_file_without_end_is_refused():

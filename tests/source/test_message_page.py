@@ -1,6 +1,6 @@
 """The page of messages: it has every text that the program may print, and says of each when it comes and what to do.
 
-Run as a program it brings the page up to date: PYTHONPATH=tests python tests/unit/test_message_page.py
+Run as a program it brings the page up to date: PYTHONPATH=tests python tests/source/test_message_page.py
 It then lists new texts under "New"; somebody has to say there when they come, and to move them to their table.
 """
 

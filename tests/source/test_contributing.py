@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from unit.test_layers import FLOORS
+from source.test_layers import FLOORS
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
