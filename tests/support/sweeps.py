@@ -14,7 +14,7 @@ _PARTS = 8
 # A test with this mark gets the `part` of the bytes that it is to try: every eighth, so that each part meets each step.
 in_parts = pytest.mark.parametrize("part", range(_PARTS))
 # A line or payload is long from twice this on; so many bytes at each end of it are not its middle.
-_END = 32
+_END = 8
 
 
 class Sweep(NamedTuple):
