@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.imports import modules_of
-from support.programs import program
+from support.programs import ALL, program
 from support.streams import stored
 
 from crypto_trigger import entry
@@ -63,6 +63,7 @@ def test_a_publish_loads_beyond_the_bare_script_only_itself(costing):
     assert {name.partition(".")[0] for name in extra - own} <= sys.stdlib_module_names
 
 
+@pytest.mark.skipif(not ALL, reason="runs two programs in valgrind; CRYPTO_TRIGGER_TEST_ALL=1 asks for it")
 def test_a_publish_executes_fewer_instructions_than_the_bare_script(costing):
     valgrind = program("valgrind")
     ours, bare = (

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from functools import cache
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -91,8 +92,17 @@ def imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-TREES = {path: ast.parse(path.read_text()) for path in HOME.rglob("*.py")}
-MODULES = {name_of(path): list(imports(tree)) for path, tree in TREES.items()}
+FILES = {name_of(path): path for path in HOME.rglob("*.py")}
+
+
+@cache
+def parsed(module):
+    return ast.parse(FILES[module].read_text())
+
+
+@cache
+def imported(module):
+    return tuple(imports(parsed(module)))
 
 
 def ours(full_name):
@@ -100,7 +110,7 @@ def ours(full_name):
     if full_name.split(".")[0] != "crypto_trigger":
         return None
     parts = full_name.split(".")[1:]
-    while parts and ".".join(parts) not in MODULES:
+    while parts and ".".join(parts) not in FILES:
         parts.pop()
     return ".".join(parts) or "__init__"
 
@@ -110,20 +120,20 @@ def floor(module):
 
 
 def test_every_module_has_its_floor():
-    assert sorted(MODULES) == sorted(name for names in FLOORS for name in names)
+    assert sorted(FILES) == sorted(name for names in FLOORS for name in names)
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", FILES)
 def test_imports_point_down(module):
-    for name in MODULES[module]:
+    for name in imported(module):
         target = ours(name)
         if target is not None and target != "__init__":
             assert floor(target) > floor(module), f"{module} imports {name}"
 
 
 def test_one_library_has_one_room():
-    for module, names in MODULES.items():
-        for library in {name.split(".")[0] for name in names} - {"crypto_trigger"}:
+    for module in FILES:
+        for library in {name.split(".")[0] for name in imported(module)} - {"crypto_trigger"}:
             if library in ROOMS:
                 assert any(
                     module == room or (room.endswith(".") and module.startswith(room)) for room in ROOMS[library]
@@ -133,7 +143,7 @@ def test_one_library_has_one_room():
 
 
 def test_every_library_has_a_room_that_uses_it_and_is_asked_for():
-    used = {name.split(".")[0] for names in MODULES.values() for name in names}
+    used = {name.split(".")[0] for module in FILES for name in imported(module)}
     assert set(ROOMS) <= used
     required = [line for line in requires("crypto-trigger") if "extra ==" not in line]
     assert {re.match(r"[\w-]+", line)[0] for line in required} == {
@@ -161,11 +171,11 @@ def kinds_in(node):
 
 def test_kinds_are_told_apart_by_a_match_that_a_new_kind_does_not_pass():
     told = set()
-    for path, tree in TREES.items():
-        for node in ast.walk(tree):
+    for module in FILES:
+        for node in ast.walk(parsed(module)):
             if isinstance(node, ast.Compare):
-                assert not kinds_in(node), f"{path.name}:{node.lineno} compares: a new kind would fall to one side"
+                assert not kinds_in(node), f"{module}:{node.lineno} compares: a new kind would fall to one side"
             if isinstance(node, ast.Match) and (kinds := kinds_in(ast.Module([c.pattern for c in node.cases], []))):
                 told |= kinds
-                assert "assert_never(" in ast.unparse(node.cases[-1]), f"{path.name}:{node.lineno}"
+                assert "assert_never(" in ast.unparse(node.cases[-1]), f"{module}:{node.lineno}"
     assert told == KINDS
