@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from support.certificates import Authority, Pair
-from support.processes import execute, is_one_clean_line
+from support.processes import Process, is_one_clean_line
 from support.streams import add_stream, stored
 
 from crypto_trigger.server import Server
@@ -56,9 +56,13 @@ def known_to_the_server(papers):
     return {"tls": context, "allow_reconnect": False}
 
 
-def publish(url, papers, pair=None, **settings):
+def start(url, papers, pair=None, **settings):
     shown = {"NATS_CERT": pair.cert, "NATS_KEY": pair.key} if pair else {}
-    return execute("publish", "--json", NATS_URL=url, NATS_CA=papers.ca, **{**SETTINGS, **shown, **settings})
+    return Process("publish", "--json", NATS_URL=url, NATS_CA=papers.ca, **{**SETTINGS, **shown, **settings})
+
+
+def publish(*arguments, **settings):
+    return start(*arguments, **settings).end()
 
 
 def denied_at_once(ended):
@@ -103,7 +107,8 @@ def pin(pair):
 def test_a_server_that_pins_another_certificate_refuses_ours(place, papers, tmp_path):
     with serving(tmp_path, papers, f'verify: true, pinned_certs: ["{pin(papers.client)}"]') as url:
         add_stream(url, place.stream, [place.subject], connect=known_to_the_server(papers))
-        refused = [publish(url, papers, papers.other) for _ in range(5)]
+        runs = [start(url, papers, papers.other) for _ in range(5)]
+        refused = [run.end() for run in runs]
         assert stored(url, place.stream, **known_to_the_server(papers)) == []
         taken = publish(url, papers, papers.client)
         assert len(stored(url, place.stream, **known_to_the_server(papers))) == 1

@@ -6,7 +6,7 @@ import pytest
 from support.proxy import Fault, Proxy, Tamper, Way
 from support.truth import publish_through, slots_of
 
-TIMEOUT, LATE = "500ms", 0.8
+TIMEOUT, LATE = "300ms", 0.5
 
 
 @pytest.fixture(scope="module")
