@@ -1,9 +1,13 @@
 """`tools/dist`: what it builds is the same each time, and what it must refuse, it refuses."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
+import zipfile
+from email import message_from_bytes
 
 import pytest
 from support.programs import ALL, program
@@ -12,6 +16,7 @@ from support.shell import ROOT, do
 from crypto_trigger import __version__
 
 TAG = f"v{__version__}"
+ADDRESS = "https://forge.example/somebody/crypto-trigger"
 
 
 @pytest.fixture
@@ -45,22 +50,69 @@ def dist(folder, *arguments):
 
 def releasable(folder):
     """Write what a release needs beside the tag."""
-    changelog, project = folder / "CHANGELOG.md", folder / "pyproject.toml"
+    changelog = folder / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace("[Unreleased]", f"[{__version__}] - 2026-12-01"))
-    project.write_text(project.read_text() + '\n[project.urls]\nHomepage = "https://localhost"\n')
     commit(folder)
 
 
-def test_a_release_needs_its_tag_a_dated_change_log_an_address_and_no_open_change(copy):
-    assert dist(copy, "--release", "v0.0.9")[:2] == (1, "")
-    assert "CHANGELOG.md has no date" in dist(copy, "--release", TAG).err
+def links(page):
+    """Where the links of a page of Markdown lead, without its blocks of code, in order."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\(([^)]+)\)", text)
+
+
+def urls_lead_to(address, urls):
+    """Whether these are the project URLs of a repository at this address."""
+    return urls == {
+        "Homepage": address,
+        "Documentation": f"{address}/tree/{TAG}/docs",
+        "Changelog": f"{address}/blob/{TAG}/CHANGELOG.md",
+        "Issues": f"{address}/issues",
+    }
+
+
+def test_a_release_needs_its_tag_an_address_a_dated_change_log_and_no_open_change(copy):
+    assert "the tag is v0.0.9" in dist(copy, "--release", "v0.0.9", ADDRESS).err
+    for address in ((), ("http://forge.example/x",), (f"{ADDRESS}/",), ("https://forge.example",)):
+        assert "the repository's address is" in dist(copy, "--release", TAG, *address).err
+    assert "CHANGELOG.md has no date" in dist(copy, "--release", TAG, ADDRESS).err
     releasable(copy)
-    project = (copy / "pyproject.toml").read_text()
-    (copy / "pyproject.toml").write_text(project.replace("[project.urls]", "[project.url]"))
-    assert "no [project.urls]" in dist(copy, "--release", TAG).err
-    (copy / "pyproject.toml").write_text(project + "\n")
-    assert "not committed" in dist(copy, "--release", TAG).err
+    (copy / "pyproject.toml").write_text((copy / "pyproject.toml").read_text() + "\n")
+    ended = dist(copy, "--release", TAG, ADDRESS)
+    assert (ended.status, ended.out) == (1, "")
+    assert "not committed" in ended.err
     assert not (copy / "dist").exists()
+
+
+def test_an_address_makes_the_project_urls_and_every_link_of_readme(copy):
+    before = links((copy / "README.md").read_text())
+    assert do(sys.executable, copy / "tools" / "addressed.py", copy, ADDRESS, TAG).status == 0
+    after = links((copy / "README.md").read_text())
+    assert len(after) > 30
+    for old, new in zip(before, after, strict=True):
+        if old.startswith("#"):
+            assert new == old
+        else:
+            kind = "raw" if old.endswith(".svg") else "blob"
+            assert new == f"{ADDRESS}/{kind}/{TAG}/{old}"
+            assert (copy / old.partition("#")[0]).exists()
+    assert urls_lead_to(ADDRESS, tomllib.loads((copy / "pyproject.toml").read_text())["project"]["urls"])
+
+
+@pytest.mark.skipif(not ALL, reason="builds twice; CRYPTO_TRIGGER_TEST_ALL=1 asks for it")
+def test_the_files_of_a_release_lead_to_the_repository(copy):
+    releasable(copy)
+    assert dist(copy, "--release", TAG, ADDRESS).status == 0
+    (wheel,) = (copy / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith("/METADATA"))
+        metadata = message_from_bytes(opened.read(name))
+    assert urls_lead_to(ADDRESS, dict(url.split(", ") for url in metadata.get_all("Project-URL")))
+    shown = links(metadata.get_payload())
+    assert len(shown) > 30
+    assert [link for link in shown if not link.startswith(("#", f"{ADDRESS}/"))] == []
+    # Only the built files have the address.
+    assert subprocess.run(["git", "diff", "--quiet"], cwd=copy, check=False).returncode == 0
 
 
 @pytest.mark.skipif(not ALL, reason="builds four times; CRYPTO_TRIGGER_TEST_ALL=1 asks for it")
