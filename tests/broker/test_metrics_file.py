@@ -1,5 +1,6 @@
 """The metrics file: what the textfile collector reads after each run, and what is never done to other files."""
 
+import errno
 import fcntl
 import json
 import math
@@ -325,6 +326,21 @@ def test_a_folder_that_is_locked_for_long_is_written_to_all_the_same(run):
         assert run("publish", "-q") == (0, "", "")
     finally:
         os.close(folder)
+    assert set(values()) == ALL
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_folder_that_cannot_be_locked_is_written_to_after_one_attempt(run, monkeypatch):
+    """A network file system may have no locks, which this machine's do."""
+    asked = []
+
+    def refuse(*_):
+        asked.append(1)
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert run("publish", "-q") == (0, "", "")
+    assert asked == [1]
     assert set(values()) == ALL
 
 

@@ -1,7 +1,9 @@
 """Writing for a limited time: what is written, in which order, and what happens where nobody reads."""
 
+import errno
 import fcntl
 import os
+import pty
 import threading
 import time
 from contextlib import suppress
@@ -69,6 +71,20 @@ def test_an_abandoned_stream_takes_everything_at_once(pipe):
     writer.abandon()
     writer.write("b" * 5000, 0.0)
     assert Path(f"/proc/self/fd/{stream.fileno()}").readlink() == Path(os.devnull)
+
+
+def test_a_terminal_that_does_not_tell_its_width_has_eighty_columns(monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", encoding="ascii") as terminal:  # noqa: PTH123 - a descriptor
+        assert os.get_terminal_size(theirs).columns == 0
+        assert Writer(terminal).width == 80
+        # It is gone between two looks at it.
+        monkeypatch.setattr(os, "get_terminal_size", refuse)
+        assert Writer(terminal).width == 80
+    os.close(ours)
 
 
 def test_a_signal_ends_the_wait(pipe, monkeypatch):

@@ -46,6 +46,12 @@ def test_rows_and_groups_are_round_times(every, width, row, group):
     assert grid.group * grid.every == duration(group)
 
 
+def test_slots_that_divide_no_round_time_stand_in_no_groups():
+    # Thirty slots are three and a half hours, and half an hour is not a whole number of slots.
+    grid = Grid.fitting(timedelta(minutes=7), 39)
+    assert (grid.cells, grid.group) == (30, 0)
+
+
 @QUICK
 @given(every=EVERIES, width=st.integers(1, 250), count=st.integers(1, 200), offset=st.integers(0, 10**7))
 def test_every_slot_has_one_place_and_no_row_is_too_wide(every, width, count, offset):
