@@ -150,6 +150,15 @@ def test_a_run_that_fails_before_it_connects_or_at_once_tells_too(argv, status, 
     assert json.loads(monitor.asked[0].body)["status"] == status
 
 
+@pytest.mark.parametrize(("options", "variable"), [((), URL), (NOWHERE, FAIL_URL)], ids=["success", "failure"])
+def test_a_warning_names_the_url_that_could_not_be_called(options, variable, ready, run, monkeypatch):
+    monkeypatch.setenv(URL, "http://127.0.0.1:1/up")
+    monkeypatch.setenv(FAIL_URL, "http://127.0.0.1:1/down")
+    *_, warning = run("publish", "-q", *options).err.splitlines()
+    assert len(stored(ready.url, ready.stream)) == (variable == URL)
+    assert warning.startswith(f"crypto-trigger: warning: {variable} could not be pinged: ")
+
+
 @pytest.mark.parametrize("broken", [URL, FAIL_URL])
 def test_the_url_that_is_right_is_called_though_the_other_is_wrong(broken, run, monitor, monkeypatch):
     """But a status is not added to the path of a URL that is meant to be called as it is."""
