@@ -106,6 +106,18 @@ def test_without_acknowledgements_what_was_delivered_counts(run, policy, left):
     assert line(answer.out).data["api_unacknowledged"] == str(left)
 
 
+@pytest.mark.parametrize(
+    "filters", [{"filter_subject": 5}, {"filter_subjects": [5, None]}, {"filter_subjects": 5}], ids=str
+)
+def test_a_consumer_whose_subjects_make_no_sense_is_taken_for_one_of_all(run, filters):
+    message = {"message": {"subject": "crypto.update", "seq": 7, "time": datetime.now(UTC).isoformat()}}
+    about = {**CONSUMER, "config": {"ack_policy": "explicit", **filters}, "ack_floor": {"stream_seq": 6}}
+    with answering(MSG_GET=message, CONSUMER_INFO=about) as server:
+        answer = check(run, server)
+    assert line(answer.out).data["api_unacknowledged"] == "1"
+    assert answer.err == ""
+
+
 @pytest.mark.parametrize("ts", [None, "soon", 7, "2026-11-23T18:00:00", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
 def test_without_a_sensible_time_of_the_server_our_clock_decides(run, ts):
     with answering(STREAM_INFO=stream_info(ts=ts, created=None)) as server:
