@@ -106,6 +106,11 @@ class Connection:
                 task.cancel()
                 await asyncio.wait({task})
 
+    def lost(self) -> ConnectionLost:
+        """Return the error of a connection that has ended, with the last thing that the server said of it."""
+        last = self.client.last_error or (self._collected[-1] if self._collected else None)
+        return ConnectionLost(str(last) if last else "")
+
     async def _race(self, task: asyncio.Task[T], subject: str) -> T:
         """Return the task's result, or raise what comes first: a timeout, a violation, the end of the connection."""
         loop = asyncio.get_running_loop()
@@ -126,7 +131,7 @@ class Connection:
                         raise fault
                 seen = len(self._faults)
                 if self._closed or self.client.is_closed:
-                    raise self._lost()
+                    raise self.lost()
                 if loop.time() >= deadline:
                     raise TimeoutError if limit == self._access.timeout else CutShort
                 if news.done():
@@ -135,7 +140,7 @@ class Connection:
         finally:
             self._waiting.discard(news)
         if task.cancelled():
-            raise self._lost()
+            raise self.lost()
         return task.result()
 
     async def processed(self, subject: str, phase: int) -> None:
@@ -171,7 +176,7 @@ class Connection:
         self._descriptor = self._socket_descriptor()
         # nats-py returns as if connected when anything but PONG or -ERR answers its CONNECT (nats.py#975).
         if not self.client.is_connected:
-            self._raise_explained(self._lost(), Phase.CONNECT)
+            self._raise_explained(self.lost(), Phase.CONNECT)
         if self._wants_tls:
             self._require_tls()
 
@@ -310,7 +315,7 @@ class Connection:
 
     async def _on_closed(self) -> None:
         self._closed = True
-        self._wake(self._lost())
+        self._wake(self.lost())
 
     async def _on_lame_duck(self) -> None:
         self.shutting_down = True
@@ -321,10 +326,6 @@ class Connection:
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
-
-    def _lost(self) -> ConnectionLost:
-        last = self.client.last_error or (self._collected[-1] if self._collected else None)
-        return ConnectionLost(str(last) if last else "")
 
     def _cause(self, error: Exception) -> Exception:
         """Return why a connect failed. `NoServersError` hides the reason; a lost connection may hide a TLS alert."""

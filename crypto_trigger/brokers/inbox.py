@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import nats.errors
 
-from crypto_trigger.brokers.failures import ConnectionLost
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -63,4 +61,4 @@ class Inbox:
         try:
             return task.result()
         except (nats.errors.ConnectionClosedError, asyncio.CancelledError):
-            raise ConnectionLost(str(self._connection.client.last_error or "")) from None
+            raise self._connection.lost() from None
