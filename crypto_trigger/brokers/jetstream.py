@@ -45,11 +45,12 @@ class Publisher:
         async with self._servers.connect(attempt) as connection:
             stream = Stream(connection, self._settings)
             last = await self._read(stream, draft, attempt)
-            if attempt.number > 1 and self._info and self._info.schedules:
-                await asyncio.sleep(min(_CATCHES_UP, attempt.share()))
-                last = await stream.last(last.subject)
             trigger = draft.trigger
             self._forced, self._guarded_by_msg_id = trigger.force, not last.permitted
+            scheduled = self._info is not None and self._info.schedules
+            if attempt.number > 1 and scheduled and not trigger.force and not self._already(trigger, last, connection):
+                await asyncio.sleep(min(_CATCHES_UP, attempt.share()))
+                last = await stream.last(last.subject)
             for _ in range(_RACES):
                 if not trigger.force and (receipt := self._already(trigger, last, connection)):
                     return receipt

@@ -9,9 +9,11 @@ from support import schedules
 from support.clocks import roomy
 from support.patience import PATIENCE, until
 from support.processes import Process, execute
+from support.proxy import Fault, HangUp, Proxy
 from support.streams import client, put, stored
 from support.subscribers import Subscriber
 
+from crypto_trigger.brokers import jetstream
 from crypto_trigger.server import Server
 
 SECOND = 10**9
@@ -56,6 +58,20 @@ def test_a_run_that_waits_for_the_server_lets_the_schedule_catch_up(place, alone
     until(lambda: "schedule" in triggers(alone.url, place))
     assert triggers(alone.url, place) == ["schedule"]
     assert (ended.status, json.loads(ended.out)["outcome"]) == (0, "duplicate")
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)], ids=["has its trigger", "forced"])
+def test_a_run_that_tries_again_does_not_wait_where_no_schedule_can_matter(options, run, place, alone, monkeypatch):
+    for name, value in {**roomy().settings, **EAGER, **PATIENT}.items():
+        monkeypatch.setenv(name, value)
+    put(alone.url, place.subject)
+    monkeypatch.setattr(jetstream, "_CATCHES_UP", 60.0)  # half of the time that is left, then
+    with Proxy(alone.url) as proxy, proxy.route(HangUp(), then=Fault()) as route:
+        result = run("publish", "--json", "--server", route.url, *options)
+    report = json.loads(result.out)
+    assert len(triggers(alone.url, place)) == len(options) + 1
+    assert (result.status, report["attempts"]) == (0, 2)
+    assert report["elapsed_ms"] < 5000
 
 
 def test_a_schedule_is_the_first_message_that_a_full_stream_removes(place, alone):
