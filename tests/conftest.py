@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from itertools import count
 from typing import NamedTuple
 from uuid import uuid4
@@ -35,16 +36,18 @@ class Place(NamedTuple):
 
 def pytest_configure(config):
     run_on_release()
-    # Inherited by the processes of pytest-xdist.
-    config.add_cleanup(keep_bytecode_elsewhere())
-    if not config.getoption("numprocesses", None):
+    alone = not config.getoption("numprocesses", None)
+    config.add_cleanup(keep_bytecode_elsewhere(alone=alone))
+    if alone:
         catch_ignored_signals()
 
 
 def pytest_collection_finish():
     # The collector then passes over what is loaded by now, which is most of the heap and stays until the end.
     gc.collect()
-    gc.freeze()
+    # Hypothesis searches for what refers to its generator, and on 3.15 a search passes over that, too.
+    if sys.version_info < (3, 15):
+        gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter):

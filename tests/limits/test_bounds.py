@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -138,10 +139,10 @@ def test_a_file_is_read_though_the_deadline_is_past():
 def test_a_context_nested_too_deep_is_one_line():
     Path("deep.json").write_text('{"url": ' + "[" * 20_000 + "]" * 20_000 + "}")
     (problem,) = problems_of({"NATS_CONTEXT": "deep.json"})
-    assert (
-        problem
-        == "NATS_CONTEXT 'deep.json' (from the environment) is not a NATS context: deep.json is not a JSON object"
-    )
+    # From 3.15 the parser reads as deep as the stack allows, which is deeper than a file of this size can be.
+    read = sys.version_info >= (3, 15)
+    ends = "holds a url that is not text" if read else "is not a NATS context: deep.json is not a JSON object"
+    assert problem == f"NATS_CONTEXT 'deep.json' (from the environment) {ends}"
 
 
 def test_a_context_with_a_nul_in_a_path_is_one_line():

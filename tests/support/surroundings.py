@@ -9,6 +9,8 @@ import tempfile
 
 # What nohup and a shell without job control ignore for the programs that they start.
 _IGNORED_BY_STARTERS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+# Names the folder to the processes of pytest-xdist.
+_BYTECODE = "TEST_BYTECODE"
 
 
 def catch_ignored_signals():
@@ -21,13 +23,20 @@ def catch_ignored_signals():
             signal.signal(signum, lambda *_: None)
 
 
-def keep_bytecode_elsewhere():
+def keep_bytecode_elsewhere(*, alone):
     """Let child processes write bytecode though PYTHONDONTWRITEBYTECODE is set, in a folder that goes with the run.
 
-    Without it each start of the program takes half as long again. Returns what removes the folder.
+    Without it each start of the program takes half as long again. The processes of pytest-xdist share the folder, but
+    do not load from it: there they would have to compile the libraries, too. `alone` says that this process starts
+    none of them. Returns what removes the folder.
     """
-    if not os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    if not os.environ.get("PYTHONDONTWRITEBYTECODE"):
         return lambda: None
-    folder = tempfile.mkdtemp(prefix="bytecode-")
-    os.environ["PYTHONPYCACHEPREFIX"] = folder
+    folder = os.environ.get(_BYTECODE) or tempfile.mkdtemp(prefix="bytecode-")
+    if alone:
+        os.environ["PYTHONPYCACHEPREFIX"] = folder
+        del os.environ["PYTHONDONTWRITEBYTECODE"]
+    if _BYTECODE in os.environ:
+        return lambda: None
+    os.environ[_BYTECODE] = folder
     return lambda: shutil.rmtree(folder, ignore_errors=True)
