@@ -9,7 +9,7 @@ from support import schedules
 from support.clocks import roomy
 from support.patience import PATIENCE, until
 from support.processes import Process, execute
-from support.proxy import Fault, HangUp, Proxy
+from support.proxy import Cut, Fault, Proxy, Way
 from support.streams import client, put, stored
 from support.subscribers import Subscriber
 
@@ -66,7 +66,7 @@ def test_a_run_that_tries_again_does_not_wait_where_no_schedule_can_matter(optio
         monkeypatch.setenv(name, value)
     put(alone.url, place.subject)
     monkeypatch.setattr(jetstream, "_CATCHES_UP", 60.0)  # half of the time that is left, then
-    with Proxy(alone.url) as proxy, proxy.route(HangUp(), then=Fault()) as route:
+    with Proxy(alone.url) as proxy, proxy.route(Cut(Way.TO_CLIENT, 600), then=Fault()) as route:
         result = run("publish", "--json", "--server", route.url, *options)
     report = json.loads(result.out)
     assert len(triggers(alone.url, place)) == len(options) + 1
