@@ -1,7 +1,6 @@
 """A server for messages of the past, and a stream on it for a test."""
 
 import pytest
-from support import examples  # noqa: F401 - how Hypothesis draws
 from support.planted import Field, planting
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nats.js.api import StreamSource
+from support import examples  # noqa: F401 - how they draw
 from support.answers import NO_MESSAGE, stream_info
 from support.clocks import roomy
 from support.patience import until

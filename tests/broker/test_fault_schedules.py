@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import examples  # noqa: F401 - how they draw
 from support.proxy import Cut, Fault, Freeze, HangUp, Proxy, Tamper, Way, is_ack
 from support.truth import publish_through, slots_of
 

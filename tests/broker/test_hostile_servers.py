@@ -4,6 +4,7 @@ import time
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import examples  # noqa: F401 - how they draw
 from support.scripted import Scripted, info
 
 DEADLINE = 0.4

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support import examples  # noqa: F401 - how they draw
 
 from crypto_trigger.errors import ConfigError
 from crypto_trigger.masking import mask_url

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from support import examples  # noqa: F401 - how they draw
 from support.processes import is_one_clean_line
 from support.shell import ROOT
 from support.streams import client, put, stored
