@@ -105,6 +105,8 @@ RUN = {
     "docs/scheduling.md": {
         "useradd": "tests/deploy/test_crontab.py"
         "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
+        "runuser": "tests/deploy/test_crontab.py"
+        "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
         f"{BUILD}\n": "tests/deploy/test_image.py::test_the_pages_commands_build_the_image_and_run_it",
         f"{BUILD} && docker push": "tests/deploy/test_kubernetes.py"
         "::test_the_pages_commands_create_what_the_manifest_refers_to",

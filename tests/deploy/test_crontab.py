@@ -185,10 +185,9 @@ def put_into_cron_d(env_files, crontabs):
 
 
 def test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing(debian, env_files):
-    (block,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-    user, env_file, *others = block.splitlines()
+    before, after = (block.splitlines() for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
     edit = f"cat {env_files.path('well')} >>{ENV_FILE}"
-    with debian(user, env_file, edit, *others) as machine:
+    with debian(*before, edit, *after) as machine:
         machine.until(lambda: len({command.split(" --")[0] for command in ended(machine)}) == 2, "both lines were run")
     commands = [command.replace(ENV_FILE, str(env_files.path("well"))) for command in ended(machine)]
     env_files.check(commands, [mail.body for mail in machine.mails])
