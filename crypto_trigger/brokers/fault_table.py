@@ -148,7 +148,7 @@ RULES = (
         Unavailable,
         Fact.CONNECTION_REFUSED,
         "connection refused",
-        "is the server running?",
+        "{running}",
     ),
     Rule(Phase.CONNECT, (socket.gaierror,), (), Unavailable, Fact.NAME_NOT_FOUND, "", "is the host name right?"),
     Rule(

@@ -84,10 +84,14 @@ class Servers:
         """Return the names for the table of faults, except `subject` (see `faults.explain`)."""
         from crypto_trigger.command_line import command_line
         from crypto_trigger.credentials import NONE
+        from crypto_trigger.setting import Layer
 
         settings = self.settings
         who = settings.credentials_in_force(server)
         known = who != NONE
+        running = "is the server running?"
+        if settings.source("servers").layer == Layer.DEFAULT:
+            running = f"{running} NATS_URL is not set, and this is its default"
         return {
             "stream": settings.stream,
             "cluster": settings.cluster_id,
@@ -96,6 +100,7 @@ class Servers:
             if known
             else f"set {', '.join(_CREDENTIALS[:-1])} or {_CREDENTIALS[-1]}",
             "setup": command_line(settings, "setup"),
+            "running": running,
         }
 
     async def _addresses(self, server: Address, limit: float, names: Callable[[], Mapping[str, str]]) -> list[str]:

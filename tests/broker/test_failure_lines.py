@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+from pathlib import Path
 
 import pytest
 from support.certificates import Authority
@@ -13,6 +14,7 @@ from support.streaming_double import StreamingDouble
 from support.streams import add_stream, client, stored
 
 from crypto_trigger.server import Server
+from crypto_trigger.settings import SETTINGS
 
 QUICK = {
     "CRYPTO_TRIGGER_TIMEOUT": "2s",
@@ -74,6 +76,24 @@ def test_a_refused_connection_says_that_the_slot_is_not_stored(place):
     assert ended.status == 69
     assert f"{url}: connection refused" in ended.err
     assert says_not_stored(ended, place, slot)
+
+
+@pytest.mark.parametrize("given", ["nothing", "a variable", "a flag", "an env file"])
+def test_a_refused_connection_says_whether_an_address_was_set(given, run, monkeypatch):
+    """Somebody may use the port of the real default on this machine."""
+    url = f"nats://127.0.0.1:{free_port()}"
+    (row,) = (setting for setting in SETTINGS if setting.variable == "NATS_URL")
+    monkeypatch.setattr(row, "default", url)
+    if given == "a variable":
+        monkeypatch.setenv("NATS_URL", url)
+    Path(".env").write_text(f"{'NATS_URL' if given == 'an env file' else 'NATS_URI'}={url}\n")
+    flags = ("--server", url) if given == "a flag" else ()
+    result = run("publish", "--give-up-after", "200ms", *flags)
+    assert result.status == 69
+    assert f"{url}: connection refused" in result.err
+    said = "is the server running? NATS_URL is not set, and this is its default"
+    assert (said in result.err) == (given == "nothing")
+    assert "is the server running?" in result.err
 
 
 def test_a_missing_stream_says_that_the_slot_is_not_stored(place):

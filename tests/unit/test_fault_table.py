@@ -50,6 +50,7 @@ SHOWN = {
     "who": "*the credentials and where they came from*",
     "check": "check these credentials",
     "setup": "crypto-trigger setup",
+    "running": "is the server running?",
 }
 
 
