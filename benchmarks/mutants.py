@@ -4,7 +4,7 @@
 
 The work tree is copied, and the copy gets a virtual environment of its own. First each test file runs once without a
 change, which tells how long it takes and which lines of the package it runs, in other processes, too. Then for each
-mutant the unit and property tests run, and after them the other test files that run the changed line, quickest first,
+mutant the tests without servers run, and after them the other test files that run the changed line, quickest first,
 until one fails. Linux and Python 3.12 or later, because lines are recorded with sys.monitoring.
 """
 
@@ -33,7 +33,7 @@ from mutations import Mutation, mutations
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "crypto_trigger"
-UNIT = ("tests/unit", "tests/limits", "tests/source", "tests/properties")
+SERVERLESS = ("tests/unit", "tests/limits", "tests/source", "tests/properties")
 OTHERS = ("tests/broker", "tests/interop")
 # One test process, whatever the project's own options say: the first failure is all that is asked for.
 PYTEST = ("-m", "pytest", "-q", "-x", "-o", "addopts=--import-mode=importlib", "-p", "no:cacheprovider")
@@ -171,9 +171,9 @@ def sample(modules: dict[str, bytes], number: int, chance: random.Random) -> lis
 
 def baseline(copy: Copy, paths: list[str], limit: float) -> list[TestFile]:
     """Run each test file once without a change; leave out those that fail or take too long, and name them."""
-    unit = copy.test(*UNIT, limit=limit)
-    if unit.status != 0:
-        raise SystemExit(f"the unit tests do not pass without a change: {unit}")
+    serverless = copy.test(*SERVERLESS, limit=limit)
+    if serverless.status != 0:
+        raise SystemExit(f"the tests without servers do not pass without a change: {serverless}")
     found = []
     for path in paths:
         ended = copy.test(path, limit=limit, record=True)
@@ -192,7 +192,7 @@ def judge(copy: Copy, mutant: Mutant, source: bytes, files: list[TestFile], limi
     copy.write(mutant.module, mutant.mutation.apply(source))
     try:
         since = time.monotonic()
-        ended = copy.test(*UNIT, limit=limit)
+        ended = copy.test(*SERVERLESS, limit=limit)
         if ended.status == 0 and covering:
             ended = copy.test(*covering, limit=max(1.0, since + limit - time.monotonic()))
     finally:
@@ -201,7 +201,7 @@ def judge(copy: Copy, mutant: Mutant, source: bytes, files: list[TestFile], limi
         return "timeout", f"after {limit:g} s"
     if ended.status:
         return "killed", ended.failed or f"pytest ended {ended.status}"
-    return "survived", f"test files beside the unit tests that run the line: {len(covering)}"
+    return "survived", f"test files with servers that run the line: {len(covering)}"
 
 
 def difference(mutant: Mutant, source: bytes) -> str:
@@ -229,7 +229,7 @@ def main() -> None:
         _say(f"seed {seed}: {len(mutants)} mutants in {len({mutant.module for mutant in mutants})} modules")
         files = baseline(copy, _test_files(options.tests), options.limit)
         seconds = sum(file.seconds for file in files)
-        _say(f"{len(files)} test files beside {' and '.join(UNIT)}, {seconds:.0f} s without a change")
+        _say(f"{len(files)} test files beside {' and '.join(SERVERLESS)}, {seconds:.0f} s without a change")
         verdicts: Counter[str] = Counter()
         for number, mutant in enumerate(mutants, 1):
             since = time.monotonic()
@@ -264,7 +264,7 @@ def _options() -> argparse.Namespace:
         nargs="+",
         default=OTHERS,
         metavar="PATH",
-        help=f"beside {' and '.join(UNIT)}; default: {' '.join(OTHERS)}",
+        help=f"beside {' and '.join(SERVERLESS)}; default: {' '.join(OTHERS)}",
     )
     return parser.parse_args()
 
