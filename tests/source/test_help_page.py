@@ -56,6 +56,11 @@ def test_an_example_can_be_copied_from_a_terminal_of_each_width(run, monkeypatch
     assert run(*words[1:], "--help").status == 0
 
 
+def test_an_address_longer_than_a_line_is_not_broken():
+    address = "https://example.com/" + 60 * "x"
+    assert address in page("x", f"See {address} for more.", [], "", 40)
+
+
 def test_the_program_names_its_commands_in_the_order_of_their_use(run, monkeypatch):
     shown = helped(run, monkeypatch, 80)
     commands = re.search(r"^Commands:\n((?:  .*\n)+)", shown, re.MULTILINE)[1]
