@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from crypto_trigger import signals, values
@@ -107,7 +108,7 @@ class CheckRun(Run):
             case "json":
                 self.output.as_json, text, found = True, "", data(answer)
             case "prometheus":
-                self.output.as_json, text = False, prometheus(answer)
+                self.output.as_json, text = False, prometheus(answer, datetime.now(UTC))
             case _:
                 self.output.as_json, text = False, nagios(answer)
         if self._output_file is None:

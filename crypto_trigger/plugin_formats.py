@@ -110,14 +110,16 @@ def _consumer(backlog: Backlog) -> dict[str, Any]:
     return {**found, "state": backlog.level.name}
 
 
-def prometheus(answer: Answer) -> str:
-    """Return metrics in Prometheus' text format; what is not known is left out.
+def prometheus(answer: Answer, time: datetime) -> str:
+    """Return metrics in Prometheus' text format; what is not known is left out. `time` is when the check ended.
 
     Times are timestamps, so that a rule can tell how old they are when it is evaluated, and not when they were written.
     """
     labels = {"stream": answer.stream, "subject": answer.subject}
+    meaning = "When the check ended, by the clock of the checking host."
     lines = [
-        *_metric("check_status", "Result of the check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", labels, answer.level)
+        *_metric("check_status", "Result of the check: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", labels, answer.level),
+        *_metric("check_timestamp_seconds", meaning, labels, round(time.timestamp(), 3)),
     ]
     result = answer.result
     if result:

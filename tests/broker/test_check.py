@@ -190,7 +190,7 @@ def test_no_server_no_stream_and_no_jetstream(run, place, monkeypatch):
     seen = see(run, "-s", off.url, "--give-up-after", "200ms")
     assert (seen.status, seen.json["error"]["kind"]) == (2, "unavailable")
     assert "connection refused" in seen.text
-    assert set(seen.metrics) == {"check_status"}
+    assert set(seen.metrics) == {"check_status", "check_timestamp_seconds"}
 
 
 @pytest.mark.parametrize("retention", ["workqueue", "interest"])
@@ -268,7 +268,8 @@ def test_a_wrong_command_line_or_setting_is_unknown_in_every_format(run, argv, s
     assert read.status == "UNKNOWN"
     assert says in read.text
     assert says in json.loads(answers[1].out)["unknown"][0]
-    assert plugin_answers.metrics(answers[2].out) == {"check_status": 3}
+    read = plugin_answers.metrics(answers[2].out)
+    assert (set(read), read["check_status"]) == ({"check_status", "check_timestamp_seconds"}, 3)
     # The first line of stderr is the parser's, if it is one that the parser found.
     assert "Traceback" not in answers[0].err
 

@@ -103,7 +103,8 @@ def test_a_failure_is_written_to_the_file_and_said_on_stderr(run, argv, tmp_path
     """So that a collector does not go on to report the result of an earlier check."""
     path = tmp_path / "check.prom"
     answer = run("check", *argv, "--format=prometheus", f"--output-file={path}")
-    assert metrics(path.read_text()) == {"check_status": answer.status}
+    found = metrics(path.read_text())
+    assert (set(found), found["check_status"]) == ({"check_status", "check_timestamp_seconds"}, answer.status)
     assert answer.status == (2 if "-s" in argv else 3)
     assert answer.out == ""
     assert {"--bogus": "No such option: --bogus", "--every": "crypto-trigger: CRYPTO_TRIGGER_EVERY 'x'"}.get(

@@ -64,8 +64,8 @@ def test_each_format_can_be_read_whatever_the_names_are(names, text, level):
         *(f"{label}_{what}" for label in labels for what in ("unacknowledged", "age")),
     }
     assert line.data["skew"] == "-7200.02s"
-    out = prometheus(answer) + "\n"
-    assert len(plugin_answers.metrics(out)) == 7 + 2 * len(names)
+    out = prometheus(answer, NOW) + "\n"
+    assert len(plugin_answers.metrics(out)) == 8 + 2 * len(names)
     for found in plugin_answers.labels(out):
         assert (found["stream"], found["subject"]) == (text, text)
         assert found.get("consumer", names[0] if names else None) in (names or [None])
@@ -85,5 +85,7 @@ def test_numbers_have_no_exponent():
     found = result("c")._replace(newest=(SLOT, old), skew=timedelta(microseconds=1))
     answer = Answer(Level.OK, found.findings, "s", "t", found)
     assert plugin_answers.line(nagios(answer) + "\n").data["age"] == "1763921055.0s"
-    assert "e-" not in prometheus(answer)
-    assert plugin_answers.metrics(prometheus(answer) + "\n")["clock_skew_seconds"] == pytest.approx(1e-6)
+    assert "e-" not in prometheus(answer, NOW)
+    read = plugin_answers.metrics(prometheus(answer, NOW) + "\n")
+    assert read["clock_skew_seconds"] == pytest.approx(1e-6)
+    assert read["check_timestamp_seconds"] == NOW.timestamp()

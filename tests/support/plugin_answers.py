@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -81,13 +82,17 @@ def labels(out):
 
 def see(run, *argv):
     """Run `check` in its three formats, which must agree, and return all three; nothing else is printed."""
-    nagios, as_json, prometheus = (run("check", *argv, "--format", name) for name in ("nagios", "json", "prometheus"))
+    nagios, as_json = (run("check", *argv, "--format", name) for name in ("nagios", "json"))
+    before = time.time()
+    prometheus = run("check", *argv, "--format", "prometheus")
     read, found, samples = line(nagios.out), json.loads(as_json.out), metrics(prometheus.out)
     assert {nagios.err, as_json.err} == {""}
     # Metrics do not say why there is no result.
     assert prometheus.err.startswith("crypto-trigger: ") is ("error" in found)
     assert prometheus.err.count("\n") == ("error" in found)
     assert {nagios.status, as_json.status, prometheus.status, samples["check_status"]} == {STATUSES.index(read.status)}
+    # Written with milliseconds.
+    assert before - 0.001 <= samples["check_timestamp_seconds"] <= time.time() + 0.001
     assert found["status"] == read.status
     # Every reason that the line gives is in the list of its level.
     assert found[read.status.lower()]
