@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def check(
     run: CheckRun,
     *,
-    env_file: str | None = None,
+    env_files: Sequence[str] | None = None,
     since: str = "1h",
     grace: str | None = None,
     missed_warn: int = 1,
@@ -36,7 +36,7 @@ def check(
 ) -> None:
     """Check that every slot has its trigger. Raises a TriggerError: Usage, ConfigError or a BrokerError."""
     run.prepare(output_format, output_file, quiet=quiet, verbose=verbose, as_json=as_json)
-    settings = run.load(env_file, **flags)
+    settings = run.load(env_files, **flags)
     back, cadence = looking_back(settings, since, grace)
     limits = _thresholds(cadence, missed_warn, missed_critical, consumer_warn, consumer_critical)
     run.check(settings, back, cadence, limits, _consumer_names(consumer))

@@ -151,7 +151,7 @@ def _program(
 @app.command(epilog="Example: crypto-trigger publish --server nats://localhost:4222 --every 1h")
 def publish(
     context: typer.Context,
-    env_file: options.EnvFile = None,
+    env_files: options.EnvFiles = None,
     force: options.Force = False,
     dry_run: options.DryRun = False,
     rehearse: options.Rehearse = False,
@@ -165,7 +165,7 @@ def publish(
 
     run_publish(
         context.obj,
-        env_file=env_file,
+        env_files=env_files,
         force=force,
         dry_run=dry_run,
         rehearse=rehearse,
@@ -179,7 +179,7 @@ def publish(
 @app.command(epilog="Example: crypto-trigger setup --server nats://localhost:4222 --replicas 3")
 def setup(
     context: typer.Context,
-    env_file: options.EnvFile = None,
+    env_files: options.EnvFiles = None,
     replicas: options.Replicas = None,
     update: options.Update = False,
     dry_run: options.SetupDryRun = False,
@@ -191,7 +191,7 @@ def setup(
     """Create the stream, or say how the existing one differs."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
-    settings = run.load(env_file, **flags)
+    settings = run.load(env_files, **flags)
     from crypto_trigger.brokers.setup import StreamSetup
     from crypto_trigger.render import setup_data, setup_line
     from crypto_trigger.retry import GaveUp, Limits, Retry, complete
@@ -215,7 +215,7 @@ def setup(
 @app.command(epilog="Example: crypto-trigger config --env-file /etc/crypto-trigger.env")
 def config(
     context: typer.Context,
-    env_file: options.EnvFile = None,
+    env_files: options.EnvFiles = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -224,7 +224,7 @@ def config(
     """Show every setting, its value and where it came from."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
-    settings = run.load(env_file, **flags)
+    settings = run.load(env_files, **flags)
     from crypto_trigger.settings import explain
 
     rows = explain(settings)

@@ -20,8 +20,8 @@ def command_line(settings: Settings, command: str, *options: str) -> str:
     from shlex import quote  # only a failure needs it
 
     flags = []
-    if settings.env_file is not None:
-        flags += ["--env-file", settings.env_file]
+    for path in settings.env_files:
+        flags += ["--env-file", path]
     for source in settings.sources:
         setting = source.setting
         if source.layer == Layer.FLAG and command in (setting.commands or (command,)):

@@ -1,8 +1,9 @@
 """Run a command line: a plain one of `publish` or `check` without Typer, any other by `cli`.
 
 To load Typer takes a tenth of a run, and these two commands are run by schedulers. A command line is plain if each of
-its words is an option of the command, written in full and once, or the value of one. So the options are known in two
-places: a test compares what both make of a command line. Help, errors and every other form are Typer's alone.
+its words is an option of the command, written in full, or the value of one, and none but --env-file is repeated. So the
+options are known in two places: a test compares what both make of a command line. Help, errors and every other form are
+Typer's alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 # The options that are no settings, and what they set: those that take a value, and those that do not.
 _TEXTS = {
-    "publish": {"--env-file": "env_file"},
+    "publish": {"--env-file": "env_files"},
     "check": {
-        "--env-file": "env_file",
+        "--env-file": "env_files",
         "--since": "since",
         "--grace": "grace",
         "--consumer-warn": "consumer_warn",
@@ -87,10 +88,10 @@ def plain(words: Sequence[str]) -> dict[str, Any] | None:
             attribute, value = texts[word], next(rest, "-")
         else:
             return None
-        # Typer knows what it means if an option is repeated, or if its value is missing or begins with "-".
-        if attribute in given or str(value).startswith("-"):
+        # Typer knows what it means if another option is repeated, or if a value is missing or begins with "-".
+        if str(value).startswith("-") or (attribute in given and attribute != "env_files"):
             return None
-        given[attribute] = value
+        given[attribute] = [*given.get(attribute, ()), value] if attribute == "env_files" else value
     return given
 
 

@@ -11,12 +11,13 @@ from crypto_trigger.masking import shown_path
 
 # python-dotenv needs time that grows with the square of the number of blanks in a row.
 _MOST_BLANKS = 256
+_BACKTICK = "has a value that begins with a backtick, which is a quote in Node's dotenv and none here; put it in quotes"
 
 
 class Entry(NamedTuple):
-    """One entry of an env file: its value, None where the line has no `=`, and its place (file and line)."""
+    """One entry of an env file: its value and its place (file and line)."""
 
-    value: str | None
+    value: str
     origin: str
 
 
@@ -60,8 +61,14 @@ def _parse(content: str, named: str) -> EnvFile:
         # The parser's line number is that of the first blank line before the binding.
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         origin = f"{named} line {line}"
-        if binding.error:
+        if binding.error or (binding.key and binding.value is None):
             problems.append(f"{origin} is not NAME=value; correct it, or put # before it")
-        elif binding.key:
+        elif binding.key and not binding.key.isprintable():
+            problems.append(f"{origin} has an invisible character in its name, such as a byte order mark; retype it")
+        elif binding.key and binding.value is not None:
             entries[binding.key] = Entry(binding.value, origin)
+            # The backticks around a value that only other programs read change no setting.
+            ours = binding.key.startswith(("NATS_", "CRYPTO_TRIGGER_"))
+            if re.match(r"[^=]*=[^\S\r\n]*`", text) and (ours or "`" not in binding.value[1:]):
+                problems.append(f"{origin} {_BACKTICK}")
     return EnvFile(entries, tuple(problems))

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 # Names of `setting.Group`, which is not loaded before a command needs it.
 _MESSAGE, _OUTPUT = "Message", "Output"
 _STREAM, _TRIAL, _SERVER = "Stream", "Trial run", "Server"
-EnvFile = Annotated[
-    str | None,
-    typer.Option(metavar="PATH", help="File of settings, NAME=value a line.  [default: .env, if there is one]"),
+EnvFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env-file",
+        metavar="PATH",
+        help="File of settings, NAME=value a line. Give it again for more files: a later file beats those before it.  "
+        "[default: .env, if there is one]",
+    ),
 ]
 Force = Annotated[
     bool,

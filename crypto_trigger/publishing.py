@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from crypto_trigger.errors import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crypto_trigger.run import Run
 
 
 def publish(
     run: Run,
     *,
-    env_file: str | None = None,
+    env_files: Sequence[str] | None = None,
     force: bool = False,
     dry_run: bool = False,
     rehearse: bool = False,
@@ -27,7 +29,7 @@ def publish(
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True, monitored=real, rehearsal=rehearse)
     if dry_run and rehearse:
         raise Usage("--dry-run connects to nothing, and --rehearse connects: give one of the two")
-    settings = run.load(env_file, **flags)
+    settings = run.load(env_files, **flags)
     draft = run.draft_trigger(settings, force=force, offline=dry_run)
     if dry_run:
         from crypto_trigger.brokers.access import Access

@@ -105,13 +105,13 @@ class Run:
         self._reports, self._monitored, self._rehearsal = reports, monitored, rehearsal
         return self.output
 
-    def load(self, env_file: str | None, **flags: str | None) -> Settings:
+    def load(self, env_files: Sequence[str] | None, **flags: str | None) -> Settings:
         """Load the settings and print their warnings. Raises ConfigError."""
         from crypto_trigger.settings import load
 
         began = time.monotonic()
         try:
-            settings = load(flags, env_file, os.environ, began)
+            settings = load(flags, env_files, os.environ, began)
         except ConfigError as error:
             self._take(error.known)
             self._hide(error.known)
@@ -226,7 +226,7 @@ class Run:
         # A report file that the command line names is written, even if it is not clear for which command.
         self._reports = self._reports or flags["report_file"] is not None
         try:
-            known = vars(load(flags, value_of(self._argv, "--env-file"), os.environ, seconds=_SEARCH_SECONDS))
+            known = vars(load(flags, values_of(self._argv, "--env-file"), os.environ, seconds=_SEARCH_SECONDS))
         except ConfigError as error:
             known = dict(error.known)
         except Exception:  # noqa: BLE001 - perhaps what ended the run; that is reported
@@ -317,10 +317,16 @@ class Run:
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:
-    """Return the value of an option of a command line that may be wrong, or None."""
-    found = None
+    """Return the last value of an option of a command line that may be wrong, or None."""
+    found = values_of(argv, name)
+    return found[-1] if found else None
+
+
+def values_of(argv: Sequence[str], name: str) -> list[str]:
+    """Return the values of an option of a command line that may be wrong."""
+    found = []
     for word, after in zip_longest(argv, argv[1:], fillvalue=""):
         option, equals, value = word.partition("=")
         if option == name:
-            found = value if equals else after
-    return found or None
+            found.append(value if equals else after)
+    return list(filter(None, found))

@@ -42,18 +42,20 @@ _CONTEXT_KEYS = {setting.context_key for setting in SETTINGS if setting.context_
 
 def load(
     flags: Mapping[str, str | None],
-    env_file: str | None,
+    env_files: str | Sequence[str] | None,
     environ: Mapping[str, str],
     began: float | None = None,
     seconds: float | None = None,
 ) -> Settings:
     """Return the settings of a run, from flags (by attribute), the environment, the env file and a NATS context.
 
-    `env_file` None means `.env` in the working directory, if there is one. `began` is when the run began, as a time of
+    `env_files` are paths, or one path; of two files with the same variable the later one counts. None means `.env` in
+    the working directory, if there is one. `began` is when the run began, as a time of
     `time.monotonic()`. Reading the files ends after `seconds` (None: 5), or at the deadline, which counts from `began`.
     Raises ConfigError with one line for each value that is wrong.
     """
-    found = _Finder(flags, env_file, environ, time.monotonic() if began is None else began, seconds)
+    paths = (env_files,) if isinstance(env_files, str) else tuple(env_files or ())
+    found = _Finder(flags, paths, environ, time.monotonic() if began is None else began, seconds)
     for attribute in ("password", "token"):
         found.drop_weaker(f"{attribute}_file", attribute)
     parsed = {attribute: found.parse(source) for attribute, source in found.sources.items()}
@@ -70,7 +72,7 @@ def load(
         raise ConfigError(*found.problems, known=known)
     parsed["servers"] = _encrypted(parsed)
     sources, warnings = tuple(found.sources.values()), tuple(found.warnings)
-    return Settings({**parsed, "sources": sources, "warnings": warnings, "env_file": env_file})
+    return Settings({**parsed, "sources": sources, "warnings": warnings, "env_files": paths})
 
 
 def explain(settings: Settings) -> Sequence[Mapping[str, str]]:
@@ -92,7 +94,7 @@ class _Finder:
     def __init__(
         self,
         flags: Mapping[str, str | None],
-        path: str | None,
+        paths: Sequence[str],
         environ: Mapping[str, str],
         began: float,
         seconds: float | None,
@@ -102,12 +104,12 @@ class _Finder:
         self.broken: set[str] = set()
         self._flags = flags
         self._environ = environ
-        self._file: Mapping[str, Entry] = {}
+        self._file: dict[str, Entry] = {}
         self._context: Mapping[str, Value] = {}
         self._context_origin = ""
-        self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
+        self._latest = self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
         self._bound_by_deadline(began)
-        self._read_env_file(path, began)
+        self._read_env_files(paths, began)
         self._read_context(self._find(_BY_ATTRIBUTE["nats_context"]))
         self.sources = {setting.attribute: self._find(setting) for setting in SETTINGS}
         for setting in SETTINGS:
@@ -166,16 +168,18 @@ class _Finder:
         # An invalid duration is reported later.
         with suppress(ValueError):
             length = values.duration(self._find(_BY_ATTRIBUTE["give_up_after"]).raw or "")
-            self._until = min(self._until, began + length.total_seconds())
+            self._until = min(self._latest, began + length.total_seconds())
 
-    def _read_env_file(self, path: str | None, began: float) -> None:
-        if path is None and not os.path.lexists(_ENV_FILE):
+    def _read_env_files(self, paths: Sequence[str], began: float) -> None:
+        if not paths and not os.path.lexists(_ENV_FILE):
             return
         from crypto_trigger import env_file
 
-        self._file, problems = env_file.read(path or _ENV_FILE, self._until, asked_for=path is not None)
-        self.problems += problems
-        self._bound_by_deadline(began)
+        for path in paths or (_ENV_FILE,):
+            entries, problems = env_file.read(path, self._until, asked_for=bool(paths))
+            self._file |= entries
+            self.problems += problems
+            self._bound_by_deadline(began)
 
     def _wrong_as_default(self, setting: Setting, what: str) -> None:
         """Note that a valid value is not valid for the setting that it is the default of."""

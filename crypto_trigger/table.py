@@ -36,7 +36,7 @@ class Settings:
 
     sources: tuple[Source, ...]
     warnings: tuple[str, ...]
-    env_file: str | None
+    env_files: tuple[str, ...]
     servers: tuple[values.Address, ...] = row(
         Group.CONNECTION,
         "NATS_URL",

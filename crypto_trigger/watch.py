@@ -106,7 +106,7 @@ JsonLines = Annotated[
 @app.command(epilog="Example: crypto-trigger check --give-up-after 8s --consumer api-server")
 def check(
     context: typer.Context,
-    env_file: options.EnvFile = None,
+    env_files: options.EnvFiles = None,
     since: Since = "1h",
     grace: Grace = None,
     missed_warn: MissedWarn = 1,
@@ -126,7 +126,7 @@ def check(
 
     run_check(
         context.obj,
-        env_file=env_file,
+        env_files=env_files,
         since=since,
         grace=grace,
         missed_warn=missed_warn,
@@ -146,7 +146,7 @@ def check(
 @app.command(epilog="Example: crypto-trigger history --since 7d --svg history.svg")
 def history(
     context: typer.Context,
-    env_file: options.EnvFile = None,
+    env_files: options.EnvFiles = None,
     since: Since = "24h",
     grace: Grace = None,
     svg: Svg = None,
@@ -158,7 +158,7 @@ def history(
     """Show every slot of the last day: triggered, late or missed."""
     run: Run = context.obj
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
-    settings = run.load(env_file, **flags)
+    settings = run.load(env_files, **flags)
     from crypto_trigger.brokers.held import Reader
     from crypto_trigger.history import History
     from crypto_trigger.lookback import looking_back
@@ -176,7 +176,7 @@ def history(
 @app.command(epilog="Example: crypto-trigger listen --count 1 --for 30s")
 def listen(
     context: typer.Context,
-    env_file: options.EnvFile = None,
+    env_files: options.EnvFiles = None,
     count: Count = None,
     run_for: For = None,
     since: MaybeSince = None,
@@ -192,7 +192,7 @@ def listen(
 
     lasts = length("--for", run_for) if run_for is not None else None
     back = length("--since", since) if since is not None else None
-    settings = run.load(env_file, **flags)
+    settings = run.load(env_files, **flags)
     from crypto_trigger.brokers import source
     from crypto_trigger.listener import Bounds, Listener, start_of_process
     from crypto_trigger.retry import Limits, complete

@@ -73,6 +73,16 @@ def test_all_that_is_wrong_with_certificates_and_seeds_is_found_at_once(papers):
     assert [line.split()[1] for line in ended.err.splitlines()] == ["NATS_CA", "NATS_CERT", "NATS_NKEY"]
 
 
+COMMANDS = ["publish --dry-run", "publish", "setup", "check", "history", "listen", "config"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_reads_each_env_file(command):
+    ended = execute(*command.split(), "--env-file", "first.env", "--env-file", "second.env")
+    assert ended.status == (3 if command == "check" else 78)
+    assert all(f"--env-file '{name}.env' cannot be read" in ended.err + ended.out for name in ("first", "second"))
+
+
 def test_a_variable_in_an_address_of_an_env_file_is_named_as_what_it_is(tmp_path):
     env_file = tmp_path / "settings.env"
     env_file.write_text("HOST=localhost\nNATS_URL=nats://${HOST}:4222\n")

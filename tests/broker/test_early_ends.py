@@ -27,8 +27,10 @@ def told(path="report.json"):
         (".env", ()),
         ("other.env", ("--env-file", "other.env")),
         ("other.env", ("--env-file=other.env",)),
+        ("other.env", ("--env-file=other.env", "--env-file", "/dev/null")),
+        ("other.env", ("--env-file", "/dev/null", "--env-file", "other.env")),
     ],
-    ids=["working-directory", "option", "option-with-equals"],
+    ids=["working-directory", "option", "option-with-equals", "first-of-two", "second-of-two"],
 )
 def test_a_wrong_command_line_is_reported_in_the_file_that_the_env_file_names(name, options, run):
     Path("report.json").write_text(PREVIOUS)

@@ -55,6 +55,7 @@ def typer_reads(words):
 @example(command="publish", words=[])
 @example(command="publish", words=["--quiet", "--env-file", "/etc/crypto-trigger.env"])
 @example(command="check", words=["--since", "2h", "-q", "--json"])
+@example(command="publish", words=["--env-file", "a", "-q", "--env-file", "b"])
 def test_what_is_read_without_typer_is_what_typer_reads(command, words):
     read = entry.plain([command, *words])
     if read is not None:

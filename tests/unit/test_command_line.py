@@ -17,11 +17,15 @@ def test_the_flags_that_were_given_are_repeated_and_nothing_else_is(tmp_path):
     env_file.write_text("CRYPTO_TRIGGER_SUBJECT=of.the.file\n")
     flags = {"servers": "nats://h:4222", "stream": "S", "every": "1h", "timeout": "1s", "report_file": "/r"}
     environ = {"NATS_CLIENT_ID": "c"}
-    assert told(flags, str(env_file), environ, ["--update"]) == [
+    other = tmp_path / "y.env"
+    other.touch()
+    assert told(flags, [str(env_file), str(other)], environ, ["--update"]) == [
         "crypto-trigger",
         "setup",
         "--env-file",
         str(env_file),
+        "--env-file",
+        str(other),
         "--server",
         "nats://h:4222",
         "--stream",

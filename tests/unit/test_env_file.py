@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.found import problems_of, settings_of, write
+from support.found import HIDDEN, problems_of, settings_of, write
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,60 @@ def test_an_env_file_is_read_however_it_was_written(content):
     for env_file in (None, "elsewhere/settings"):
         found = settings_of(env_file=env_file)
         assert (str(found.servers[0]), found.subject) == ("nats://file:1", "a.b")
+
+
+# Several files.
+
+
+def test_of_several_env_files_the_later_one_wins_variable_by_variable():
+    write("base.env", "NATS_URL=nats://base:1\nCRYPTO_TRIGGER_SUBJECT=of.base\nNATS_TOKEN=x\n")
+    write("secret.env", "\nCRYPTO_TRIGGER_SUBJECT=of.secret\nNATS_TOKEN=\n")
+    write(".env", "NATS_CLIENT_ID=ignored\n")
+    found = settings_of(env_file=["base.env", "secret.env"])
+    assert (str(found.servers[0]), found.subject, found.token) == ("nats://base:1", "of.secret", None)
+    assert found.source("servers").origin == "base.env line 1"
+    assert found.source("subject").origin == "secret.env line 2"
+    assert found.client_id == "worker-server"
+    assert settings_of(env_file=["secret.env", "base.env"]).subject == "of.base"
+
+
+def test_what_is_wrong_with_any_of_several_env_files_is_found_at_once():
+    write("wrong.env", "nonsense here\n")
+    assert problems_of(env_file=["missing.env", "wrong.env", ""]) == (
+        "--env-file 'missing.env' cannot be read: no such file or directory",
+        "wrong.env line 1 is not NAME=value; correct it, or put # before it",
+        "--env-file '' cannot be read: no such file or directory",
+    )
+
+
+# Lines.
+
+
+@pytest.mark.parametrize("line", ["NATS_URL", "export NATS_URL", "export", f"{HIDDEN}", "NATS_URL # =x", "'NATS_URL'"])
+def test_a_line_without_an_equals_sign_is_refused_and_not_shown(line):
+    write("some.env", f"\n# a comment\nNATS_USER='in\ntwo lines'\nNATS_PASSWORD=x\n{line}\r\nNATS_CLUSTER_ID=x\n")
+    assert problems_of(env_file="some.env") == ("some.env line 6 is not NAME=value; correct it, or put # before it",)
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\u200b"], ids=["bom", "zero-width-space"])
+def test_a_name_with_an_invisible_character_is_refused(mark):
+    write("joined.env", f"NATS_USER=u\n{mark}NATS_PASSWORD=x\n")
+    (problem,) = problems_of(env_file="joined.env")
+    assert problem.startswith("joined.env line 2 has an invisible character in its name")
+
+
+@pytest.mark.parametrize("value", ["`nats://h`", "`nats://h", "`", " `x` # why"])
+def test_a_value_that_begins_with_a_backtick_is_refused(value):
+    write(".env", f"NATS_USER=u\nNATS_PASSWORD={value}\n")
+    (problem,) = problems_of()
+    assert problem.startswith(".env line 2 has a value that begins with a backtick")
+
+
+def test_a_backtick_in_quotes_or_in_the_value_of_another_program_is_none_of_ours():
+    write(".env", "NATS_TOKEN='`x`'\nGREETING=`it's \"here\"`\nNATS_USER=a`b`\nNATS_PASSWORD=x\n")
+    assert (settings_of().token, settings_of().user) == ("`x`", "a`b`")
+    write(".env", "PRIVATE_KEY=`first line\nNATS_URL=second line`\n")
+    assert ".env line 1 has a value that begins with a backtick" in problems_of()[0]
 
 
 def test_an_env_file_is_taken_literally():

@@ -58,8 +58,8 @@ def test_a_private_key_given_in_the_place_of_its_file_is_not_shown(kind, form, s
         assert hidden not in str(caught.value)
         assert "***" in str(caught.value)
     for argument in (
-        {"env_file": text, "environ": {}},
-        {"env_file": os.devnull, "environ": {"NATS_CONTEXT": f"{text}.json"}},
+        {"env_files": text, "environ": {}},
+        {"env_files": os.devnull, "environ": {"NATS_CONTEXT": f"{text}.json"}},
     ):
         with pytest.raises(ConfigError) as caught:
             load({}, **argument)
