@@ -51,6 +51,10 @@ class Cadence(NamedTuple):
         counted, claimed = self.slot(message), message.claimed_slot(self.every)
         return claimed if counted and claimed and claimed.start > counted.start else None
 
+    def is_ahead(self, message: Stored, now: datetime) -> bool:
+        """Tell whether the server's clock, which is at `now`, has gone back since it stored this message."""
+        return message.is_ahead(now, self.every, self.early)
+
 
 class Entry(NamedTuple):
     """One slot: its state, the first trigger stored for it, if any, and how many more there are (`surplus`)."""

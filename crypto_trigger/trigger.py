@@ -145,6 +145,15 @@ class Stored(NamedTuple):
         except OverflowError:
             return None
 
+    def is_ahead(self, now: datetime, length: timedelta, early: timedelta) -> bool:
+        """Tell whether the server's clock has gone back since it stored this message; `now` is its time.
+
+        Then the message was stored more than `early` after `now`, and in a later slot than the present one. It says
+        nothing about the slots that have begun by `now`, unless it is the trigger of one of them.
+        """
+        present = Slot.containing(now + early, length)
+        return self.stored_at - now > early and Slot.containing(self.stored_at + early, length).start > present.start
+
 
 class Receipt:
     """The result of a successful delivery: `published`, `duplicate` (the slot had its trigger) or `superseded`.

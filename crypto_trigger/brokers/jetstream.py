@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Last, LostRace, Stream
 from crypto_trigger.errors import BrokerError, Fact, NoAck, Outcome, Unavailable
-from crypto_trigger.trigger import Receipt, Trigger
-from crypto_trigger.values import format_duration
+from crypto_trigger.trigger import Receipt, Stored, Trigger
+from crypto_trigger.values import format_duration, rfc3339
 
 if TYPE_CHECKING:
-    from crypto_trigger.brokers.connection import Connection
     from crypto_trigger.draft import Draft
     from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
@@ -39,6 +38,8 @@ class Publisher:
         self._info: Info | None = None
         self._guarded_by_msg_id = False
         self._forced = False
+        # That the server's clock went back is said once.
+        self._warned = False
 
     async def publish(self, draft: Draft, attempt: Attempt) -> Receipt:
         """Make one attempt (see `delivery.Publisher`)."""
@@ -48,11 +49,11 @@ class Publisher:
             trigger = draft.trigger
             self._forced, self._guarded_by_msg_id = trigger.force, not last.permitted
             scheduled = self._info is not None and self._info.schedules
-            if attempt.number > 1 and scheduled and not trigger.force and not self._already(trigger, last, connection):
+            if attempt.number > 1 and scheduled and not trigger.force and not await self._already(draft, last, stream):
                 await asyncio.sleep(min(_CATCHES_UP, attempt.share()))
                 last = await stream.last(last.subject)
             for _ in range(_RACES):
-                if not trigger.force and (receipt := self._already(trigger, last, connection)):
+                if not trigger.force and (receipt := await self._already(draft, last, stream)):
                     return receipt
                 attempt.sent = True
                 try:
@@ -136,21 +137,44 @@ class Publisher:
         draft.details.append(f"{last.subject} is mapped: the stream stores it as {named.subject}")
         return named
 
-    def _already(self, trigger: Trigger, last: Last, connection: Connection) -> Receipt | None:
-        """Return the receipt if this slot or a later one already has its trigger, else None."""
+    async def _already(self, draft: Draft, last: Last, stream: Stream) -> Receipt | None:
+        """Return the receipt if this slot or a later one already has its trigger, else None. Raises a BrokerError."""
         if last.stored is None or not last.counts:
             return None
+        trigger = draft.trigger
         slot = last.stored.slot(self._settings.every, self._settings.early)
+        ahead = await self._is_ahead(draft, last.stored, stream)
         duplicate = last.stored.msg_id == trigger.msg_id or slot == trigger.slot
-        if not duplicate and (slot is None or slot.start < trigger.slot.start):
+        if not duplicate and (slot is None or slot.start < trigger.slot.start or ahead):
             return None
         return Receipt(
             outcome=Outcome.DUPLICATE if duplicate else Outcome.SUPERSEDED,
             seq=last.stored.seq,
             guard="compare-and-set",
-            server=str(connection.server),
+            server=str(stream.connection.server),
             later=None if duplicate else slot,
         )
+
+    async def _is_ahead(self, draft: Draft, stored: Stored, stream: Stream) -> bool:
+        """Tell whether the server's clock has gone back since it stored a message, and warn if so.
+
+        The server's time that is known may be from before the message was stored, so it is asked for again before that
+        is believed. Nothing can be said where the server does not tell its time. Raises a BrokerError.
+        """
+        every, early = self._settings.every, self._settings.early
+        known = self._info.reading if self._info else None
+        if known is None or not stored.is_ahead(known.server, every, early):
+            return False
+        reading = (await stream.info()).reading
+        if reading is None or not stored.is_ahead(reading.server, every, early):
+            return False
+        if not self._warned:
+            self._warned = True
+            draft.warnings.append(
+                f"the server's clock went back: by it, the last message on {draft.trigger.subject} was stored at "
+                f"{rfc3339(stored.stored_at)}, and now it is {rfc3339(reading.server)}"
+            )
+        return True
 
     async def _store(self, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
         headers = dict(trigger.headers)

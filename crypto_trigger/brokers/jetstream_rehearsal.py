@@ -46,7 +46,7 @@ class Rehearsal(Publisher):
             else:
                 self.stored = True
                 raise _stored(f"{connection.server}: stream {stream.name}", seq)
-            receipt = None if trigger.force else self._already(trigger, last, connection)
+            receipt = None if trigger.force else await self._already(draft, last, stream)
             receipt = receipt or self._receipt(Outcome.PUBLISHED, None, trigger, last, stream)
             return receipt.warned(*self._doubts(connection))
 

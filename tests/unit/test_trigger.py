@@ -265,6 +265,29 @@ def test_a_delete_marker_is_no_trigger():
 
 
 @pytest.mark.parametrize(
+    ("now", "ahead"),
+    [
+        ("11:50:00", True),
+        ("11:59:53.999999", True),
+        # Less than `early` before a slot, the present slot is that one.
+        ("11:59:55", False),
+        ("12:00:00", False),
+        ("12:14:00", False),
+        ("13:00:00", False),
+    ],
+)
+def test_a_message_is_ahead_if_it_was_stored_later_than_now_and_in_a_later_slot(now, ahead):
+    message = Stored(1, NOON, "2026-11-23T11:30:00Z")
+    assert message.is_ahead(instant(f"2026-11-23T{now}Z"), EVERY, EARLY) is ahead
+
+
+def test_a_message_stored_less_than_early_after_now_is_not_ahead_though_the_next_slot_has_begun():
+    now = NOON - timedelta(seconds=5, microseconds=1)
+    assert not Stored(1, now + EARLY, None).is_ahead(now, EVERY, EARLY)
+    assert Stored(1, now + EARLY + timedelta(microseconds=1), None).is_ahead(now, EVERY, EARLY)
+
+
+@pytest.mark.parametrize(
     ("server", "skew"),
     [(0, -1), (1, 0), (2, 0), (3, 0), (5, 2)],
 )
