@@ -47,6 +47,14 @@ class Draft:
         self.details: list[str] = []
         self.trigger = self._make(now, "this host", decides=decides)
 
+    @property
+    def time_left(self) -> timedelta | None:
+        """How long the run may last from the time it was given, by this host's clock; None if nothing but settings say.
+
+        See `Timing.time_left`.
+        """
+        return self._timing.time_left(self._now)
+
     def fix(self, reading: Reading | None) -> Trigger:
         """Fix the slot by the server's clock, or by this host's if there is no reading, and return the trigger.
 
@@ -56,7 +64,8 @@ class Draft:
         if self.fixed:
             return self.trigger
         now = reading.server if reading else self._now
-        self.trigger = self._make(now, "the server" if reading else "this host")
+        waited = reading.asked - self._now if reading else timedelta(0)
+        self.trigger = self._make(now, "the server" if reading else "this host", waited=waited)
         self.fixed = True
         if problem := self._timing.warning(now):
             self.warnings.append(self._settings.source("k8s_job").problem(problem))
@@ -68,9 +77,9 @@ class Draft:
             )
         return self.trigger
 
-    def _make(self, now: datetime, whose: str, *, decides: bool = True) -> Trigger:
+    def _make(self, now: datetime, whose: str, *, decides: bool = True, waited: timedelta = timedelta(0)) -> Trigger:
         try:
-            slot: Slot = self._timing.slot(now, decides=decides)
+            slot: Slot = self._timing.slot(now, decides=decides, waited=waited)
         except (ValueError, OverflowError) as error:
             what = f"{error}; by the clock of {whose} it is {rfc3339(now)}"
             raise ConfigError(self._settings.source("scheduled_at").problem(what)) from None

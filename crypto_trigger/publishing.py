@@ -39,18 +39,19 @@ def publish(
         run.dry_run(settings)
         return
     from crypto_trigger import brokers
-    from crypto_trigger.retry import Limits, complete
+    from crypto_trigger.retry import complete
 
-    limits = Limits.from_settings(settings, run.reading, run.kept)
     if rehearse:
         from crypto_trigger import rehearsal
 
-        receipt = complete(rehearsal.rehearse(draft, brokers.rehearsal(settings), limits, output.waiting))
+        rehearsed = brokers.rehearsal(settings)
+        receipt = complete(rehearsal.rehearse(draft, rehearsed, run.limits(settings), output.waiting))
         output.detail(rehearsal.accepted(settings, receipt))
     else:
         from crypto_trigger.delivery import deliver
 
-        receipt = complete(deliver(draft, brokers.publisher(settings), limits, output.waiting))
+        publisher = brokers.publisher(settings)
+        receipt = complete(deliver(draft, publisher, run.limits(settings), output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
     run.succeed(receipt)

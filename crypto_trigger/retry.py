@@ -30,13 +30,25 @@ _DESCRIPTORS = 6
 
 
 class Limits:
-    """The time limits of a run, in seconds: the deadline, the bounds of the backoff, and the time already spent."""
+    """The time limits of a run, in seconds: the deadline, the bounds of the backoff, and the time already spent.
 
-    def __init__(self, give_up_after: float, backoff_base: float, backoff_max: float, spent: float = 0.0) -> None:
+    `by_slot` tells that the end of the run's slot is the deadline, not a setting.
+    """
+
+    def __init__(
+        self,
+        give_up_after: float,
+        backoff_base: float,
+        backoff_max: float,
+        spent: float = 0.0,
+        *,
+        by_slot: bool = False,
+    ) -> None:
         self.give_up_after: Final = give_up_after
         self.backoff_base: Final = backoff_base
         self.backoff_max: Final = backoff_max
         self.spent: Final = spent
+        self.by_slot: Final = by_slot
 
     @classmethod
     def from_settings(cls, settings: Settings, spent: float = 0.0, kept: float = 0.0) -> Self:
@@ -50,6 +62,10 @@ class Limits:
             settings.backoff_max.total_seconds(),
             spent,
         )
+
+    def ended_by_slot(self, give_up_after: float, spent: float) -> Self:
+        """Return these limits with the deadline that the end of the slot sets."""
+        return type(self)(give_up_after, self.backoff_base, self.backoff_max, spent, by_slot=True)
 
     @property
     def left(self) -> float:
@@ -96,7 +112,7 @@ class GaveUp(Exception):
 
     `last` is the error of the last attempt that ended; one that the deadline cut short counts only if there is no
     other. `unknown` is the error of the first attempt whose effect is not known. `signum` is the signal that ended
-    the run, or 0; `limit` is the deadline in seconds; `where` is the server that was being waited for.
+    the run, or 0; `limits` has the deadline; `where` is the server that was being waited for.
     """
 
     def __init__(
@@ -105,15 +121,15 @@ class GaveUp(Exception):
         last: BrokerError | None,
         unknown: BrokerError | None,
         signum: int,
-        limit: float,
+        limits: Limits,
     ) -> None:
-        super().__init__(attempt, last, unknown, signum, limit)
+        super().__init__(attempt, last, unknown, signum, limits)
         self.attempts = attempt.number
         self.where = attempt.where
         self.last = last
         self.unknown = unknown
         self.signum = signum
-        self.limit = limit
+        self.limits = limits
 
     def error(self, again: str = "") -> BrokerError | Interrupted:
         """Return one error for all attempts. `again` is a hint about running again, used if the work may be done."""
@@ -130,6 +146,8 @@ class GaveUp(Exception):
                 last = f" while waiting for {self.where}"
             perhaps = self.unknown is not None
             return Interrupted(self.signum, f"interrupted by {name}{last}", again if perhaps else "", perhaps=perhaps)
+        if self.limits.by_slot and (self.last is None or self.last.retryable):
+            counted = f"{counted} until the end of its slot"
         if self.unknown:
             message = f"{self.unknown.message} ({counted})"
             if self.last and self.last.message != self.unknown.message:
@@ -138,7 +156,10 @@ class GaveUp(Exception):
             return NoAck(message, hint, self.unknown.fact, self.unknown.said)
         if self.last is None:
             where = f"{self.where}: " if self.where else ""
-            return Unavailable(f"{where}no answer in {self.limit:g}s", "is CRYPTO_TRIGGER_GIVE_UP_AFTER too short?")
+            if self.limits.by_slot:
+                return Unavailable(f"{where}no answer until the end of its slot", "was it started too late?")
+            limit = self.limits.give_up_after
+            return Unavailable(f"{where}no answer in {limit:g}s", "is CRYPTO_TRIGGER_GIVE_UP_AFTER too short?")
         message = f"{self.last.message} ({counted})" if self.last.retryable else self.last.message
         return self.last.reworded(message, self.last.hint)
 
@@ -191,7 +212,7 @@ class Retry:
                     where = f"{self._attempt.where}: " if self._attempt.where else ""
                     message = f"{where}it was sent and nobody acknowledged it in time"
                     self._unknown = NoAck(message, fact=Fact.NOT_ACKNOWLEDGED)
-                end = GaveUp(self._attempt, self.last, self._unknown, self._signum, self._limits.give_up_after)
+                end = GaveUp(self._attempt, self.last, self._unknown, self._signum, self._limits)
                 raise end from error
 
     async def _try(self, work: Callable[[Attempt], Awaitable[T]]) -> T:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from crypto_trigger.draft import Draft
     from crypto_trigger.report import Report
-    from crypto_trigger.retry import Attempt
+    from crypto_trigger.retry import Attempt, Limits
     from crypto_trigger.settings import Settings
     from crypto_trigger.trigger import Receipt
 
@@ -53,6 +53,7 @@ class Run:
         self._rehearsal = self._reports and "--rehearse" in argv
         self._monitored = self._reports and not self._rehearsal and "--dry-run" not in argv
         self._deadline: float | None = None
+        self._ends_with_slot = False
 
     def end(self, command: Callable[[], None]) -> int:
         """Run a command, report its failure if it fails, and return the exit status. Raises SystemExit if it does."""
@@ -133,8 +134,24 @@ class Run:
 
         if (clock := now()) == LATEST:
             raise ConfigError("the clock of this host is beyond the year 2262, where Python cannot count; set it")
+        began = time.monotonic()
         self.draft = Draft(settings, clock, socket.gethostname(), force=force, offline=offline)
+        if (left := self.draft.time_left) is not None:
+            until = began + left.total_seconds()
+            if self._deadline is None or until < self._deadline:
+                self._ends_with_slot = True
+                self._end_by(until)
         return self.draft
+
+    def limits(self, settings: Settings) -> Limits:
+        """Return the time limits of the attempts of a publish that begin now."""
+        from crypto_trigger.retry import Limits
+
+        limits = Limits.from_settings(settings, self.reading, self.kept)
+        if self._ends_with_slot and self._deadline is not None:
+            now = time.monotonic()
+            return limits.ended_by_slot(self._deadline - self.kept - self.started, now - self.started)
+        return limits
 
     def attempt(self, settings: Settings, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Return what the first successful attempt of a command that sends nothing returns. Raises a BrokerError."""
@@ -195,11 +212,14 @@ class Run:
         self._known = known
         self.output.log_format = known.get("log_format") or "text"
         if give_up_after := known.get("give_up_after"):
-            seconds = give_up_after.total_seconds()
-            self._deadline = self.started + seconds
-            if self._pings():
-                self.kept = min(_LONGEST_KEPT, seconds * _KEPT_PART)
-            self.output.deadline = self._deadline - self.kept
+            self._end_by(self.started + give_up_after.total_seconds())
+
+    def _end_by(self, deadline: float) -> None:
+        """Set the deadline of the whole run, by the monotonic clock, and keep the last part of it for the ping."""
+        self._deadline = deadline
+        if self._pings():
+            self.kept = min(_LONGEST_KEPT, (deadline - self.started) * _KEPT_PART)
+        self.output.deadline = deadline - self.kept
 
     def _hide(self, known: Mapping[str, Any]) -> None:
         """Keep the secrets among the settings out of all output, where not all settings are known."""

@@ -27,6 +27,8 @@ TIME = "ce-time"
 SOURCE = "ce-source"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+# How long before the end of its slot a run ends: this long, but no more than this part of a slot.
+_MARGIN, _MARGIN_PARTS = timedelta(seconds=1), 20
 # Digits. A number of minutes with so many is beyond the calendar.
 _TOO_LONG_FOR_MINUTES = 10
 # What nats-server adds to a message of its message scheduler (ADR-51), and to a delete marker (ADR-43).
@@ -209,11 +211,13 @@ class Timing:
         self.scheduled_at: Final = scheduled_at
         self.k8s_job: Final = k8s_job
 
-    def slot(self, now: datetime, *, decides: bool = True) -> Slot:
+    def slot(self, now: datetime, *, decides: bool = True, waited: timedelta = timedelta(0)) -> Slot:
         """Return the slot at the time `now`; `decides` is true if `now` is of the clock that decides.
 
-        A Job whose slot has not begun stands for the slot of `now`. Raises ValueError with what is wrong with
-        `scheduled_at`: it lies before 1970, or its slot has not begun by the time that counts.
+        A Job whose slot has not begun stands for the slot of `now`. `waited` is how long the run has lasted at `now`:
+        only a run that starts up to `early` before a slot belongs to that slot, not one that has waited until then.
+        Raises ValueError with what is wrong with `scheduled_at`: it lies before 1970, or its slot has not begun by the
+        time that counts.
         """
         if self.scheduled_at:
             if self.scheduled_at < _EPOCH:
@@ -222,12 +226,25 @@ class Timing:
             if decides and slot.start > now + self.early:
                 raise ValueError("is in a slot that has not begun")
             return slot
+        early = max(self.early - max(waited, timedelta(0)), timedelta(0))
+        return self._job_slot(now) or Slot.containing(max(now + early, _EPOCH), self.every)
+
+    def time_left(self, now: datetime) -> timedelta | None:
+        """Return how long a run that starts at `now` may last if it goes by the clock, or None if it does not.
+
+        It ends a second before its slot does (a twentieth of a slot, if that is less), so that it is gone when the next
+        one starts. A run that starts later than that has that second all the same.
+        """
+        if self.scheduled_at or self._job_slot(now):
+            return None
+        margin = min(_MARGIN, self.every / _MARGIN_PARTS)
+        return max(self.slot(now).start + self.every - margin - now, margin)
+
+    def _job_slot(self, now: datetime) -> Slot | None:
+        """Return the slot of the Job's name, or None if there is none or it has not begun."""
         minute = self._job_minute(now)
-        if minute is not None:
-            slot = Slot.containing(minute, self.every)
-            if slot.start <= now + self.early:
-                return slot
-        return Slot.containing(max(now + self.early, _EPOCH), self.every)
+        slot = None if minute is None else Slot.containing(minute, self.every)
+        return slot if slot and slot.start <= now + self.early else None
 
     def warning(self, now: datetime) -> str:
         """Return what is wrong with the Job's name, or an empty text."""

@@ -59,7 +59,9 @@ def test_the_slot_of_the_first_answer_is_kept_when_the_retry_comes_in_the_next_s
     until = slots.turn + 0.2 if moment == "after the turn" else 0
     fault = HangsUpAt(until)
     with Proxy(streamed.url) as proxy, proxy.route(fault, then=Fault()) as route:
-        process = Process("publish", "--json", NATS_URL=route.url, **SURE, **slots.settings)
+        # By the clock of this host the slot does not end yet.
+        behind = clock(timedelta(minutes=-1))
+        process = Process("publish", "--json", NATS_URL=route.url, **SURE, **slots.settings, **behind)
         ended = process.end()
         connections = route.connections
     report = json.loads(ended.out)
@@ -70,13 +72,14 @@ def test_the_slot_of_the_first_answer_is_kept_when_the_retry_comes_in_the_next_s
 
 
 def test_a_run_that_finds_no_server_before_the_turn_stands_for_the_slot_in_which_one_answers(place):
-    """The slot is that of the server's time at the first answer, not of the process's start."""
+    """The slot is that of the server's time at the first answer, where this host's clock is behind and lets it wait."""
     slots = turning(2)
+    behind = clock(timedelta(minutes=-1))
     with Server() as server:
         add_stream(server.url, place.stream, [place.subject], duplicate_window=1800)
         server.stop()
         backoff = {"CRYPTO_TRIGGER_BACKOFF_BASE": "50ms", "CRYPTO_TRIGGER_BACKOFF_MAX": "200ms"}
-        process = Process("publish", "--json", NATS_URL=server.url, **SURE, **backoff, **slots.settings)
+        process = Process("publish", "--json", NATS_URL=server.url, **SURE, **backoff, **slots.settings, **behind)
         slots.wait()
         server.start()
         ended = process.end()

@@ -56,7 +56,7 @@ def test_a_deadline_after_sending_names_the_server():
 
 @pytest.mark.parametrize("unknown", [NoAck("h: no acknowledgement"), None])
 def test_a_signal_after_sending_says_whether_another_run_can_double_it(unknown):
-    end = GaveUp(Attempt(1, lambda: 0.0), Unavailable("h: gone", "is it there?"), unknown, 15, 60.0)
+    end = GaveUp(Attempt(1, lambda: 0.0), Unavailable("h: gone", "is it there?"), unknown, 15, Limits(60, 1, 1))
     error = end.error("run it again: that cannot double it")
     assert isinstance(error, Interrupted)
     assert error.hint == ("run it again: that cannot double it" if unknown else "")

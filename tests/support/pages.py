@@ -73,7 +73,7 @@ def masked(said):
     said = re.sub(r"\.\d\d\dZ", "Z", said)
     said = re.sub(r"nats://(localhost|127\.0\.0\.1):\d{4,}", "nats://SERVER", said)
     said = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", said)
-    said = re.sub(r"\(\d+ attempts\)|(?<=\"elapsed_ms\": )\d+", "N", said)
+    said = re.sub(r"\(\d+ attempts(?: until the end of its slot)?\)|(?<=\"elapsed_ms\": )\d+", "N", said)
     said = re.sub(r"duplicate_window \w+", "duplicate_window N", said)
     said = re.sub(r"stored \S+ after", "stored N after", said)
     said = re.sub(r"attempt \d+ failed: (.*?); next in \S+s, giving up in \d+s", r"attempt N failed: \1", said)

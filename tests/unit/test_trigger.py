@@ -5,6 +5,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from crypto_trigger.draft import Draft
+from crypto_trigger.settings import load
 from crypto_trigger.trigger import Reading, Slot, Stored, Timing, Trigger, source_of, trace_headers
 from crypto_trigger.values import instant
 
@@ -300,3 +302,58 @@ def test_the_clocks_differ_by_what_the_way_of_the_answer_does_not_explain(server
 def test_a_slot_is_written_as_rfc_3339_wherever_the_moment_was_taken():
     moment = datetime(2026, 11, 23, 23, 59, tzinfo=timezone(timedelta(hours=-12)))
     assert re.fullmatch(r"2026-11-24T11:45:00Z", str(Slot.containing(moment, EVERY)))
+
+
+@pytest.mark.parametrize(
+    ("now", "left"),
+    [
+        ("12:00:00", "14:59"),
+        ("12:14:54.999", "00:04.001"),
+        # Early for the next slot.
+        ("12:14:55", "15:04"),
+        ("12:14:59", "15:00"),
+    ],
+)
+def test_a_run_by_the_clock_ends_a_second_before_its_slot(now, left):
+    timing = Timing(EVERY, EARLY)
+    assert timing.time_left(instant(f"2026-11-23T{now}Z")) == instant(f"1970-01-01T00:{left}Z") - instant(
+        "1970-01-01T00:00:00Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("every", "into", "left"), [(900, 899.5, 1), (900, 898.5, 1), (900, 897, 2), (10, 0, 9.5), (10, 9.9, 0.5)]
+)
+def test_a_run_that_starts_at_the_end_of_its_slot_has_a_second_or_a_twentieth_of_a_slot(every, into, left):
+    timing = Timing(timedelta(seconds=every), timedelta(0))
+    assert timing.time_left(NOON + timedelta(seconds=into)) == timedelta(seconds=left)
+
+
+def test_a_run_of_a_given_slot_is_not_bound_by_the_clock():
+    assert Timing(EVERY, EARLY, scheduled_at=NOON).time_left(NOON) is None
+    assert Timing(EVERY, EARLY, k8s_job=job_of(NOON)).time_left(NOON + EVERY) is None
+    # A Job whose slot has not begun goes by the clock, and so does one whose name has no minute.
+    for job in (job_of(NOON + EVERY), "by-hand"):
+        assert Timing(EVERY, EARLY, k8s_job=job).time_left(NOON) == EVERY - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("started", "answered", "slot"),
+    [
+        ("12:14:55", "12:14:55", "12:15:00"),
+        ("12:14:55", "12:14:58", "12:15:00"),
+        ("12:14:50", "12:14:58", "12:00:00"),
+        ("12:00:00", "12:14:59.999", "12:00:00"),
+        # The server's clock alone is past the end of the slot.
+        ("12:00:00", "12:15:00", "12:15:00"),
+    ],
+)
+def test_a_run_that_waited_until_just_before_a_slot_does_not_belong_to_it(started, answered, slot):
+    draft = Draft(load({}, "/dev/null", {}), instant(f"2026-11-23T{started}Z"), "h", force=False)
+    asked = instant(f"2026-11-23T{answered}Z")
+    assert str(draft.fix(Reading(asked, asked, asked)).slot) == f"2026-11-23T{slot}Z"
+
+
+def test_a_clock_that_is_set_back_while_a_run_waits_brings_no_later_slot():
+    draft = Draft(load({}, "/dev/null", {}), NOON + timedelta(hours=1), "h", force=False)
+    assert draft.fix(Reading(NOON, NOON, NOON)).slot.start == NOON
