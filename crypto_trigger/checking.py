@@ -29,13 +29,14 @@ def check(
     consumer_critical: str | None = None,
     output_format: str | None = None,
     output_file: str | None = None,
+    on_change: str | None = None,
     as_json: bool = False,
     quiet: bool = False,
     verbose: bool = False,
     **flags: str | None,
 ) -> None:
     """Check that every slot has its trigger. Raises a TriggerError: Usage, ConfigError or a BrokerError."""
-    run.prepare(output_format, output_file, quiet=quiet, verbose=verbose, as_json=as_json)
+    run.prepare(output_format, output_file, on_change, quiet=quiet, verbose=verbose, as_json=as_json)
     settings = run.load(env_files, **flags)
     back, cadence = looking_back(settings, since, grace)
     limits = _thresholds(cadence, missed_warn, missed_critical, consumer_warn, consumer_critical)

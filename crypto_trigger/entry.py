@@ -27,6 +27,7 @@ _TEXTS = {
         "--consumer-critical": "consumer_critical",
         "--format": "output_format",
         "--output-file": "output_file",
+        "--on-change": "on_change",
     },
 }
 _OUTPUT: dict[str, tuple[str, Any]] = {

@@ -79,6 +79,8 @@ class Output:
         self._stderr = Writer(sys.stderr)
         self._secrets: tuple[str, ...] = ()
         self._spinner: Any = None
+        # What is printed later or never; None if everything is printed at once.
+        self._held: list[tuple[Writer, str]] | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -91,11 +93,28 @@ class Output:
         # would hide ordinary words; code that shows the value of a setting masks those itself.
         self._secrets = tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
 
-    def answer(self, text: str, data: Mapping[str, Any] | Sequence[Any]) -> None:
-        """Print the answer: `text`, or `data` as one JSON object."""
+    def hold(self) -> None:
+        """Keep back what is printed from now on, until `release` or `drop`."""
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> bool:
+        """Print what was kept back. Return whether all of it could be written."""
+        held, self._held = self._held or [], None
+        written = [self._write_required(writer, text) for writer, text in held]
+        return all(written)
+
+    def drop(self) -> None:
+        """Forget what was kept back."""
+        self._stop_spinner()
+        self._held = None
+
+    def answer(self, text: str, data: Mapping[str, Any] | Sequence[Any]) -> bool:
+        """Print the answer: `text`, or `data` as one JSON object. Return whether it could be written."""
         if self.quiet:
-            return
-        self._write_required(self._stdout, self._json(data, self._stdout) if self.as_json else self._clean_lines(text))
+            return True
+        said = self._json(data, self._stdout) if self.as_json else self._clean_lines(text)
+        return self._write_required(self._stdout, said)
 
     @property
     def canvas(self) -> int | None:
@@ -279,13 +298,21 @@ class Output:
             self._spinner.start()
         self._spinner.update(Text(_cut(text, width - 3), no_wrap=True))
 
-    def _write_required(self, writer: Writer, text: str) -> None:
-        """Write the answer or the reason for a failure. A stream that cannot take it in time is abandoned."""
+    def _write_required(self, writer: Writer, text: str) -> bool:
+        """Write the answer or the reason for a failure. A stream that cannot take it in time is abandoned.
+
+        Return whether it could be written, or is kept back.
+        """
         self._stop_spinner()
+        if self._held is not None:
+            self._held.append((writer, text))
+            return True
         try:
             writer.write(text + "\n", self.seconds_left)
         except (OSError, ValueError) as error:
             self._abandon(writer, error)
+            return False
+        return True
 
     def _abandon(self, writer: Writer, error: Exception) -> None:
         writer.abandon()
@@ -295,6 +322,9 @@ class Output:
     def _write_optional(self, writer: Writer, text: str) -> None:
         """Write optional output; it is dropped if nobody reads it."""
         self._stop_spinner()
+        if self._held is not None:
+            self._held.append((writer, text))
+            return
         try:
             writer.write(text + "\n", 0.0 if writer.is_busy else _OPTIONAL_SECONDS)
         except TimeoutError:

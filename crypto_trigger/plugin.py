@@ -28,19 +28,29 @@ class CheckRun(Run):
     """A run of `check`: it ends in an answer, whatever goes wrong, also if the command line cannot be read.
 
     The reason for a failure goes to stderr if it is not on stdout (with an output file, and with metrics), and into a
-    JSON log.
+    JSON log. With a file of `--on-change` all of it is kept back until it is known whether it is news; what `--verbose`
+    tells is not.
     """
 
     def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
         super().__init__(argv, is_process=is_process)
-        self._format, self._output_file = _wanted(argv)
+        self._format, self._output_file, self._on_change = _wanted(argv)
         self._names: tuple[str, str] = ("", "")
 
     def prepare(
-        self, chosen: str | None, output_file: str | None, *, quiet: bool, verbose: bool, as_json: bool
+        self,
+        chosen: str | None,
+        output_file: str | None,
+        on_change: str | None,
+        *,
+        quiet: bool,
+        verbose: bool,
+        as_json: bool,
     ) -> None:
-        """Set the form of the answer and where it goes. Raises Usage."""
+        """Set the form of the answer, where it goes, and when. Raises Usage."""
         self.begin(quiet=quiet, verbose=verbose)
+        self._on_change = on_change
+        self._hold()
         self._format, self._output_file = chosen or ("json" if as_json else "nagios"), output_file
         if self._format not in FORMATS:
             unknown, self._format = self._format, "nagios"
@@ -79,11 +89,18 @@ class CheckRun(Run):
         `said` is the parser's message about a wrong command line, or empty.
         """
         signals.settle()
+        self._hold()
         try:
             return self._explain(error, said)
         except Exception as bug:  # noqa: BLE001 - Python's own status for it, 1, would mean WARNING
+            self.output.release()
             self.output.traceback(bug)
             return int(Level.UNKNOWN)
+
+    def _hold(self) -> None:
+        """Print nothing before it is known whether it is news."""
+        if self._on_change is not None and not self.output.verbose:
+            self.output.hold()
 
     def _explain(self, error: BaseException, said: str) -> int:
         from crypto_trigger.report import Failure
@@ -111,19 +128,53 @@ class CheckRun(Run):
                 self.output.as_json, text = False, prometheus(answer, datetime.now(UTC))
             case _:
                 self.output.as_json, text = False, nagios(answer)
-        if self._output_file is None:
-            self.output.answer(text, found)
-            return int(answer.level)
+        level = answer.level
+        if self._output_file is not None and not self._replace(self._output_file, self.output.text(text, found)):
+            level = Level.UNKNOWN
+        path = self._on_change
+        if path is None:
+            self._print(text, found)
+        elif problem := self._print_news(path, level, answer, (text, found)):
+            self.output.warn(
+                f"--on-change '{shown(path)}' cannot be written: {problem}; "
+                "until it can be, every run prints its answer"
+            )
+        return int(level)
+
+    def _print(self, text: str, found: Mapping[str, object]) -> bool:
+        """Print the answer if it is not in a file. Return whether it could be written."""
+        return self._output_file is not None or self.output.answer(text, found)
+
+    def _print_news(self, path: str, level: Level, answer: Answer, formed: tuple[str, Mapping[str, object]]) -> str:
+        """Print the answer, and what was kept back, if the file at `path` does not say that it was printed already.
+
+        Return why the file cannot be written, or an empty text. Every run writes it: one that could not would hide
+        what comes next.
+        """
+        from crypto_trigger import state_file
+
+        now = values.now()
+        before = state_file.read(path, now)
+        if before and before.covers(level, now) and not state_file.write(path, before):
+            self.output.drop()
+            self.output.detail(f"not printed again, {shown(path)} says {level.name}: {nagios(answer)}")
+            return ""
+        # Printed first: what could not be printed is still news to the next run.
+        if self.output.release() & self._print(*formed):
+            return state_file.write(path, state_file.Printed(level, now))
+        return ""
+
+    def _replace(self, path: str, text: str) -> bool:
+        """Write the answer to the output file. Return whether that could be done."""
         from crypto_trigger.files import replace
 
         try:
-            content = self.output.text(text, found).encode("utf-8", "backslashreplace")
-            replace(values.path(self._output_file), content)
+            replace(values.path(path), text.encode("utf-8", "backslashreplace"))
         except (ValueError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            self.output.failure(f"--output-file '{shown(self._output_file)}' cannot be written: {reason.lower()}")
-            return int(Level.UNKNOWN)
-        return int(answer.level)
+            self.output.failure(f"--output-file '{shown(path)}' cannot be written: {reason.lower()}")
+            return False
+        return True
 
 
 def _level(error: BaseException) -> Level:
@@ -136,7 +187,8 @@ def _level(error: BaseException) -> Level:
     return Level.UNKNOWN
 
 
-def _wanted(argv: Sequence[str]) -> tuple[str, str | None]:
-    """Return the format and the output file that a command line asks for, as far as it can be read."""
+def _wanted(argv: Sequence[str]) -> tuple[str, str | None, str | None]:
+    """Return the format and the two files that a command line asks for, as far as it can be read."""
     chosen = "json" if "--json" in argv else value_of(argv, "--format")
-    return chosen if chosen in FORMATS else "nagios", value_of(argv, "--output-file")
+    files = value_of(argv, "--output-file"), value_of(argv, "--on-change")
+    return chosen if chosen in FORMATS else "nagios", *files

@@ -91,6 +91,15 @@ OutputFile = Annotated[
         metavar="PATH", help="File that is replaced by the answer; stdout stays empty.", rich_help_panel=Group.OUTPUT
     ),
 ]
+OnChange = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Print only if the result is another one than this file says, or if it has not been OK for a day since it "
+        "was printed. The file keeps it.",
+        rich_help_panel=Group.OUTPUT,
+    ),
+]
 Count = Annotated[
     int | None,
     typer.Option("--count", min=1, metavar="N", help="End after so many triggers.", rich_help_panel=_END),
@@ -116,6 +125,7 @@ def check(
     consumer_critical: ConsumerCritical = None,
     output_format: Format = None,
     output_file: OutputFile = None,
+    on_change: OnChange = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -136,6 +146,7 @@ def check(
         consumer_critical=consumer_critical,
         output_format=output_format,
         output_file=output_file,
+        on_change=on_change,
         as_json=as_json,
         quiet=quiet,
         verbose=verbose,

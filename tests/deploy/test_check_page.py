@@ -108,6 +108,23 @@ def test_the_lines_about_what_is_missing_are_those_of_the_program():
     assert said("2026-11-23T18:16:05Z", *waiting, consumers=[Consumer("api-server", floor=730)]) == unread
 
 
+def test_one_message_per_incident(ready, installed, tmp_path):
+    section = PAGE.partition("## One message per incident\n")[2].partition("\n## ")[0]
+    (command,) = re.findall(r"```sh\n(.*)\n```", section)
+    path = "/var/lib/crypto-trigger/check"
+    assert command.endswith(path)
+    environ = {**os.environ, "PATH": os.pathsep.join([str(installed.folder / "bin"), os.environ["PATH"]])}
+    broken = {**environ, "NATS_URL": "nats://127.0.0.1:1", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "200ms"}
+    words = shlex.split(command.replace(path, str(tmp_path / "check")))
+    ended = [do(*words, env=each)[:3] for each in (environ, broken, broken, environ, environ)]
+    assert [status for status, _, _ in ended] == [0, 2, 2, 0, 0]
+    assert [out.partition(" - ")[0] for _, out, _ in ended] == ["", "TRIGGER CRITICAL", "", "TRIGGER OK", ""]
+    assert {err for _, _, err in ended} == {""}
+    (form,) = re.findall(r"says so: `(\w+ )", section)
+    assert re.fullmatch(rf"({form.strip()}|OK) [-0-9T:]+Z\n", (tmp_path / "check").read_text())
+    assert ready
+
+
 @pytest.mark.usefixtures("ready")
 def test_the_command_of_nagios_and_the_one_of_icinga(local):
     nagios, icinga = (block for block in blocks("text") if "command" in block)

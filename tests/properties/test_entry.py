@@ -22,7 +22,15 @@ OWN = [
     "--since",
     "--grace",
 ]
-OWN += ["--consumer", "--consumer-warn", "--format", "--output-file", "--missed-warn", "--no-such-option"]
+OWN += [
+    "--consumer",
+    "--consumer-warn",
+    "--format",
+    "--output-file",
+    "--on-change",
+    "--missed-warn",
+    "--no-such-option",
+]
 FLAGS = [flag for setting in SETTINGS for flag in (setting.flag, setting.short) if flag]
 VALUES = ["", "x", "15m", "nats://h:4222", "a b", "publish", "check", "json", "é", "\udcff", "3", "-1", "--", "-"]
 WORD = st.one_of(

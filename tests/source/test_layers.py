@@ -23,7 +23,7 @@ FLOORS = (
     {"completion", "options", "run", "demo"},
     {"listener", "views"},
     {"rehearsal"},
-    {"delivery", "output", "report_file", "metrics_file", "pings"},
+    {"delivery", "output", "report_file", "metrics_file", "state_file", "pings"},
     {"render", "plugin_formats", "arrival_formats", "picture"},
     {"report"},
     # The servers as we see them, on several floors.
