@@ -40,7 +40,8 @@ class Setting:
 
     `parse` takes the text, or the content of the file that the text names if `reads` is true. `default_of` names the
     setting whose value is used if this one is not set. A setting with a `flag` is an option of each command that loads
-    settings, or only of those in `commands`; `short` is the flag's short form. A `secret` text is never shown.
+    settings, or only of those in `commands`; `short` is the flag's short form. A `secret` text is never shown. A
+    `verbatim` text may be in quotes, as part of it. A wrong text of a setting that is `ignorable` is only warned about.
     """
 
     attribute = ""
@@ -61,6 +62,8 @@ class Setting:
         secret: bool = False,
         reads: bool = False,
         default_of: str | None = None,
+        verbatim: bool = False,
+        ignorable: bool = False,
     ) -> None:
         self.group: Final = group
         self.variable: Final = variable
@@ -75,6 +78,8 @@ class Setting:
         self.secret: Final = secret
         self.reads: Final = reads
         self.default_of: Final = default_of
+        self.verbatim: Final = verbatim
+        self.ignorable: Final = ignorable
 
     def __set_name__(self, _: type, name: str) -> None:
         self.attribute = name

@@ -125,10 +125,15 @@ class _Finder:
             return None
         try:
             text = values.bounded(raw, _LONGEST_VALUE)
+            if not (setting.verbatim or source.inline):
+                values.check_quotes(text)
             named = setting.reads and not source.inline
             return setting.parse(files.read_text(values.path(text), self._until) if named else text)
         except ValueError as error:
-            if setting.default_of and source.origin == _BY_ATTRIBUTE[setting.default_of].variable:
+            if setting.ignorable:
+                self.warnings.append(source.problem(f"{error}; it is ignored"))
+                self.sources[setting.attribute] = Source(setting, None, Layer.DEFAULT, "ignored")
+            elif setting.default_of and source.origin == _BY_ATTRIBUTE[setting.default_of].variable:
                 self._wrong_as_default(setting, str(error))
             else:
                 self.wrong(source, str(error))
@@ -191,6 +196,7 @@ class _Finder:
     def _read_context(self, source: Source) -> None:
         try:
             name = values.text(source.raw or "")
+            values.check_quotes(name)
         except ValueError:
             return  # not set, or reported later
         from crypto_trigger import contexts, masking

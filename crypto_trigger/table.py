@@ -81,6 +81,7 @@ class Settings:
         "--user",
         metavar="NAME",
         context_key="user",
+        verbatim=True,
     )
     password: str | None = row(
         Group.CONNECTION,
@@ -90,6 +91,7 @@ class Settings:
         "Password of NATS_USER.",
         context_key="password",
         secret=True,
+        verbatim=True,
     )
     password_file: str | None = row(
         Group.CONNECTION,
@@ -101,7 +103,7 @@ class Settings:
         reads=True,
     )
     token: str | None = row(
-        Group.CONNECTION, "NATS_TOKEN", values.secret, None, "Token.", context_key="token", secret=True
+        Group.CONNECTION, "NATS_TOKEN", values.secret, None, "Token.", context_key="token", secret=True, verbatim=True
     )
     token_file: str | None = row(
         Group.CONNECTION,
@@ -336,10 +338,20 @@ class Settings:
         "Format of what is written to stderr: text, or json (one object per line).",
     )
     traceparent: str | None = row(
-        Group.MESSAGE, "TRACEPARENT", values.text, None, "W3C trace context, sent on with the trigger."
+        Group.MESSAGE,
+        "TRACEPARENT",
+        values.traceparent,
+        None,
+        "W3C trace context, sent on with the trigger; an invalid one is ignored.",
+        ignorable=True,
     )
     tracestate: str | None = row(
-        Group.MESSAGE, "TRACESTATE", values.text, None, "W3C trace state, sent on with the trigger."
+        Group.MESSAGE,
+        "TRACESTATE",
+        values.tracestate,
+        None,
+        "W3C trace state, sent on with the trigger; an invalid one is ignored.",
+        ignorable=True,
     )
 
     def __init__(self, found: Mapping[str, Any]) -> None:

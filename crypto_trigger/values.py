@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from os.path import expanduser, expandvars
 from typing import Final, Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 DEFAULT_PORT = 4222
+_WANTED = "must be nats://host:port or tls://host:port, several of them separated by commas"
 # In microseconds, the resolution of a timedelta.
 _UNITS = {
     "ns": 0.001,
@@ -44,6 +45,12 @@ _LONGEST_TEXT = 4096
 _LONGEST_LABEL = 63
 _LONGEST_HOST = 253
 _NKEY_SEED = r"SU[A-Z2-7]{56}"
+_MARKER = r"-{3,}.*-{3,}"
+_JWT = r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"
+# Version ff and ids of zeros are invalid. Version 00 ends with the flags; later versions may have more fields.
+_TRACEPARENT = r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]*)?"
+_TRACESTATE_MEMBER = r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]"
+_MOST_MEMBERS = 32
 # How stderr is written. Plain texts, because an enumeration takes longer to define.
 LogFormat = Literal["text", "json"]
 LATEST = datetime.max.replace(tzinfo=UTC)
@@ -116,9 +123,39 @@ def bounded(raw: str, most: int) -> str:
 
 
 def secret(raw: str) -> str:
-    """Return a secret unchanged. Raises ValueError for an empty one."""
-    if not raw:
+    """Return a secret without the line ends after it, which `echo` adds. Raises ValueError for an empty one."""
+    found = raw.rstrip("\r\n")
+    if not found:
         raise ValueError("is empty")
+    return found
+
+
+def is_quoted(raw: str) -> bool:
+    """Tell whether a text is in matching quotes. The env files of docker and kubectl keep them as part of the value."""
+    return len(raw) > 1 and raw[0] in "\"'`" and raw[0] == raw[-1]
+
+
+def check_quotes(raw: str) -> None:
+    """Raise ValueError for a text in matching quotes."""
+    if is_quoted(raw):
+        raise ValueError(
+            "is in quotes, which are part of it: leave them out (docker's and kubectl's env files keep them)"
+        )
+
+
+def traceparent(raw: str) -> str:
+    """Return a `traceparent` of W3C Trace Context (3.2), of version 00 or a later one."""
+    if len(raw) > _LONGEST_TEXT or not re.fullmatch(_TRACEPARENT, raw):
+        raise ValueError("is not a traceparent of W3C Trace Context")
+    return raw
+
+
+def tracestate(raw: str) -> str:
+    """Return a `tracestate` of W3C Trace Context (3.3): up to 32 members `key=value`, joined by commas."""
+    members = [member for member in (part.strip(" \t") for part in raw.split(",")) if member]
+    valid = all(re.fullmatch(_TRACESTATE_MEMBER, member) for member in members)
+    if len(raw) > _LONGEST_TEXT or not (valid and 0 < len(members) <= _MOST_MEMBERS):
+        raise ValueError("is not a tracestate of W3C Trace Context")
     return raw
 
 
@@ -279,31 +316,32 @@ def check_channel(raw: str) -> None:
 def servers(raw: str) -> tuple[Address, ...]:
     """Return the servers of a comma-separated list of `nats://` and `tls://` URLs, in its order.
 
-    A server without a scheme is `nats://`: `localhost:4222`, `[::1]:4222`, `h`.
+    A server without a scheme is `nats://`: `localhost:4222`, `[::1]:4222`, `h`. As in the nats CLI, empty parts of the
+    list are skipped. Raises ValueError if there are no others.
     """
-    return tuple(_server(part.strip()) for part in raw.split(","))
+    parts = [part.strip() for part in raw.split(",")]
+    if not any(parts):
+        raise ValueError(f"names no server; it {_WANTED}")
+    return tuple(_server(part) for part in parts if part)
 
 
 def _server(raw: str) -> Address:
-    wanted = "must be nats://host:port or tls://host:port, several of them separated by commas"
-    if not raw:
-        raise ValueError(wanted)
     if not raw.isprintable():  # urlsplit removes some of them
-        raise ValueError(f"holds a control character or bytes that are not UTF-8; it {wanted}")
+        raise ValueError(f"holds a control character or bytes that are not UTF-8; it {_WANTED}")
     if "$" in raw.rpartition("@")[2]:
         raise ValueError("holds a $ in a host or port: variables are not expanded here, so write the host itself")
     try:
         url = urlsplit(raw if "://" in raw else f"nats://{raw}")
         port = url.port
     except ValueError:
-        raise ValueError(f"has no valid host and port; it {wanted}") from None
+        raise ValueError(f"has no valid host and port; it {_WANTED}") from None
     if url.scheme in ("ws", "wss"):
-        raise ValueError(f"is a WebSocket address, which is not supported; it {wanted}")
+        raise ValueError(f"is a WebSocket address, which is not supported; it {_WANTED}")
     if url.scheme not in ("nats", "tls"):
-        raise ValueError(wanted)
-    host = url.hostname
+        raise ValueError(_WANTED)
+    host = host_of(url)
     if not host or port == 0 or not is_host(host):
-        raise ValueError(f"has no valid host and port; it {wanted}")
+        raise ValueError(f"has no valid host and port; it {_WANTED}")
     check_labels(host)
     if url.path not in ("", "/") or url.query or url.fragment:
         raise ValueError("has more text after the port; write / ? # in a password as %2F %3F %23")
@@ -315,9 +353,16 @@ def _server(raw: str) -> Address:
     return Address(host, port or DEFAULT_PORT, tls, user=user, password=password)
 
 
+def host_of(url: SplitResult) -> str:
+    """Return the host of a URL, an empty text if it has none. In an IPv6 address `%25` is a zone's `%` (RFC 6874)."""
+    host = url.hostname or ""
+    address, percent, zone = host.partition("%25")
+    return f"{address}%{zone}" if percent and ":" in address else host
+
+
 def is_host(host: str) -> bool:
     """Tell whether a text can be a host name, an IPv4 address or an IPv6 address (which may have a zone: `%eth0`)."""
-    return ":" in host or all(letter.isalnum() or letter in "-._" for letter in host)
+    return (":" in host and host[-1] != "%") or all(letter.isalnum() or letter in "-._" for letter in host)
 
 
 def check_labels(host: str) -> None:
@@ -358,36 +403,35 @@ def mounted_secret(content: str) -> str:
 
 
 def nkey_seed(content: str) -> str:
-    """Return the user seed that an nkey file holds, alone or in a frame: 58 characters that begin with `SU`."""
-    seed = _framed(content, "USER NKEY SEED") or content.strip()
-    if not re.fullmatch(_NKEY_SEED, seed):
+    """Return the user seed that an nkey file holds: its first line of 58 characters that begin with `SU`.
+
+    As Go's `nkeys` does, this takes a seed in a frame or alone, with the public key after it and with comments.
+    """
+    seed = next((line for line in _lines(content) if re.fullmatch(_NKEY_SEED, line)), None)
+    if seed is None:
         raise ValueError("holds no user nkey seed (58 characters, SU...)")
     return seed
 
 
 def creds(content: str) -> Creds:
-    """Return the JWT and the seed of a credentials file as `nsc` writes it; line ends may be CRLF.
+    """Return the JWT and the seed of a credentials file: the first JWT after a marker, and the seed of `nkey_seed`.
 
-    It is not read by nats-py, which loops for ever on a file without the JWT's marker (nats.py#1020).
+    As Go's `nkeys` does, this takes any words in the markers, and any line ends. The file is not read by nats-py, which
+    loops for ever on one without the JWT's marker (nats.py#1020).
     """
-    jwt, seed = _framed(content, "NATS USER JWT"), _framed(content, "USER NKEY SEED")
-    if not jwt:
+    from itertools import pairwise
+
+    lines = _lines(content)
+    marked = (line for marker, line in pairwise(lines) if re.fullmatch(_MARKER, marker))
+    jwt = next((line for line in marked if re.fullmatch(_JWT, line)), None)
+    if jwt is None:
         raise ValueError("has no NATS USER JWT part; make the file with: nsc generate creds")
-    if not seed or not re.fullmatch(_NKEY_SEED, seed):
-        raise ValueError("has no USER NKEY SEED part; make the file with: nsc generate creds")
-    return Creds(jwt, seed)
+    try:
+        return Creds(jwt, nkey_seed(content))
+    except ValueError:
+        raise ValueError("has no USER NKEY SEED part; make the file with: nsc generate creds") from None
 
 
-def _framed(content: str, what: str) -> str | None:
-    """Return the one word between the lines `---BEGIN what---` and `---END what---`, or None."""
-    lines = [line.strip() for line in content.splitlines()]
-    words: list[str] | None = None
-    for line in filter(None, lines):
-        marker = line.strip("-") if line.startswith("---") and line.endswith("---") else ""
-        if marker == f"BEGIN {what}":
-            words = []
-        elif marker == f"END {what}" and words is not None:
-            return words[0] if len(words) == 1 and len(words[0].split()) == 1 else None
-        elif words is not None:
-            words.append(line)
-    return None
+def _lines(content: str) -> list[str]:
+    """Return the lines that are not blank, without the blanks around them."""
+    return [line for line in map(str.strip, content.splitlines()) if line]

@@ -123,12 +123,23 @@ def test_a_token_is_accepted_or_refused_at_once(shown, place, tmp_path):
     judge(ended, shown.status, TOKEN, "another-token")
 
 
+NKEY_FILES = {
+    "seed": "{seed}\n",
+    "CRLF": "{seed}\r\n",
+    # nk -gen user -pubout
+    "seed and public key": "{seed}\n{public}\n",
+    "comments": "# the worker\n\n{seed}\n",
+    "in a frame": "-----BEGIN SEED-----\n{seed}\n-----END-----\n",
+}
+
+
+@pytest.mark.parametrize("form", NKEY_FILES)
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
-def test_an_nkey_is_accepted_if_the_server_knows_it(known, place, tmp_path):
+def test_an_nkey_is_accepted_if_the_server_knows_it(known, form, place, tmp_path):
     key = Key(nkeys.PREFIX_BYTE_USER)
     entry = f"{{nkey: {(key if known else Key(nkeys.PREFIX_BYTE_USER)).public}}}"
     path = tmp_path / "user.nk"
-    path.write_text(key.seed + "\r\n")
+    path.write_text(NKEY_FILES[form].format(seed=key.seed, public=key.public), newline="")
     with serving(tmp_path, users(entry)) as server:
         add_stream(with_user(server.url, ALL), place.stream, [place.subject], duplicate_window=1800)
         ended = publish(server.url, NATS_NKEY=str(path))
@@ -150,6 +161,8 @@ def realm_server(realm, tmp_path_factory):
 CREDS = {
     "as nsc writes it": (0, lambda realm: realm.creds()),
     "CRLF": (0, lambda realm: realm.creds().replace("\n", "\r\n")),
+    "other words in its markers": (0, lambda realm: realm.creds().replace("NATS USER JWT", "X").replace("NKEY", "Y")),
+    "a comment before it": (0, lambda realm: "# SUPER: the worker's\n\n" + realm.creds()),
     "no line end at its end": (0, lambda realm: realm.creds().rstrip("\n")),
     "expired": (77, lambda realm: realm.creds(exp=1700000001)),
     "signed by a stranger": (77, lambda realm: realm.creds(signer=Key(nkeys.PREFIX_BYTE_ACCOUNT))),

@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import contextmanager
 
+import pytest
 from nats.aio.client import Client
 from support.ports import free_port
 from support.streams import add_stream, stored
@@ -21,6 +22,28 @@ def test_the_stream_holds_one_message_with_the_exact_payload(run, place):
     assert result.status == 0
     assert result.out.startswith(f"published {place.subject} for ")
     assert result.err == ""
+
+
+@pytest.mark.parametrize("broken", ["TRACEPARENT", "TRACESTATE"])
+def test_a_broken_trace_context_is_left_out_and_stops_no_command(broken, run, place, monkeypatch):
+    trace = {"TRACEPARENT": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "TRACESTATE": "a=1"}
+    for name, value in {**trace, broken: f"{trace[broken]}\n"}.items():
+        monkeypatch.setenv(name, value)
+    assert run("setup").status == 0
+    result = run("publish")
+    (message,) = stored(place.url, place.stream)
+    assert result.status == 0
+    assert message.headers.get("traceparent") == (None if broken == "TRACEPARENT" else trace["TRACEPARENT"])
+    assert "tracestate" not in message.headers
+    assert f"warning: {broken} '" in result.err
+    for command in (
+        ["publish", "--rehearse"],
+        ["check"],
+        ["history"],
+        ["config"],
+        ["listen", "--since", "1h", "--count", "1"],
+    ):
+        assert run(*command).status == 0, command
 
 
 def test_a_second_publish_in_the_slot_adds_nothing(run, place):

@@ -102,10 +102,37 @@ def test_credential_files_are_read_with_any_line_end(end):
     assert (found.creds.jwt, found.creds.seed, found.nkey) == ("eyJ0.jwt.sig", SEED, SEED)
 
 
+ODD_CREDS = {
+    "other words": "-----BEGIN USER JWT-----\n{jwt}\n---END JWT---\n\n----- SEED -----\n{seed}\n----- END -----\n",
+    "comments": "# SUPER secret\n-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+    "****** IMPORTANT ******\nNKEY Seed printed below\n-----BEGIN USER NKEY SEED-----\n{seed}\n------END------\n",
+    "blanks": "---BEGIN---\n  {jwt} \n---END---\n---BEGIN---\n\t{seed}\t\n---END---",
+    "public key": "---JWT---\n{jwt}\n---END---\n---SEED---\n{seed}\nUABC\n---END---",
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["lf", "crlf", "cr"])
+@pytest.mark.parametrize("form", ODD_CREDS)
+def test_credentials_are_found_whatever_stands_around_them(form, end):
+    content = ODD_CREDS[form].format(jwt="eyJ0.jw-t_.sig", seed=SEED).replace("\n", end)
+    found = settings_of({"NATS_CREDS": write("creds", content.encode())})
+    assert (found.creds.jwt, found.creds.seed) == ("eyJ0.jw-t_.sig", SEED)
+
+
+@pytest.mark.parametrize(
+    "form", ["{seed}\nUABC\n", "# of worker\n\n{seed}", "SUPER\n---SEED---\n{seed}\n---END---\nUABC\n"]
+)
+def test_a_seed_is_found_whatever_stands_around_it(form):
+    assert settings_of({"NATS_NKEY": write("nkey", form.format(seed=SEED))}).nkey == SEED
+
+
 @pytest.mark.parametrize(
     ("variable", "content", "says"),
     [
-        ("NATS_CREDS", "eyJ0.jwt.sig\n", "NATS USER JWT"),
+        ("NATS_CREDS", SEED, "NATS USER JWT"),
+        ("NATS_CREDS", "-----JWT-----\neyJ0.jwt.sig\n", "USER NKEY SEED"),
+        ("NATS_CREDS", f"eyJ0.jwt.sig\n{SEED}\n", "NATS USER JWT"),
+        ("NATS_CREDS", "-----BEGIN NATS USER JWT-----\neyJ0.jw\nt.sig\n------END-----\n" + SEED, "NATS USER JWT"),
         ("NATS_CREDS", creds().partition("-----BEGIN USER")[0], "USER NKEY SEED"),
         ("NATS_CREDS", creds(seed="SUSHORT"), "USER NKEY SEED"),
         ("NATS_CREDS", "", "NATS USER JWT"),
@@ -113,7 +140,18 @@ def test_credential_files_are_read_with_any_line_end(end):
         ("NATS_NKEY", "UABC", "no user nkey seed"),
         ("NATS_NKEY", SEED.replace("SU", "SA"), "no user nkey seed"),
     ],
-    ids=["no-markers", "no-seed", "bad-seed", "empty", "binary", "public-key", "account-seed"],
+    ids=[
+        "seed-alone",
+        "jwt-alone",
+        "no-markers",
+        "two-lines",
+        "no-seed",
+        "bad-seed",
+        "empty",
+        "binary",
+        "public-key",
+        "account-seed",
+    ],
 )
 def test_a_file_that_holds_no_credentials_is_refused_by_name(variable, content, says):
     path = write("file", content)

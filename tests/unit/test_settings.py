@@ -100,6 +100,10 @@ def test_the_stream_is_named_after_the_cluster_unless_it_has_a_name():
         ("nats://u%3A:p@ss@h", [Address("h", user="u:", password="p@ss")]),
         ("nats://u:@h", [Address("h", user="u", password="")]),
         ("nats://tok%2Fen@h", [Address("h", token="tok/en")]),
+        (",nats://a,, ,b,", [Address("a"), Address("b")]),
+        ("nats://[fe80::1%25lo]:4333", [Address("fe80::1%lo", 4333)]),
+        ("u:p@[fe80::1%25Eth0.1]", [Address("fe80::1%Eth0.1", user="u", password="p")]),
+        ("[fe80::1%lo]", [Address("fe80::1%lo")]),
     ],
 )
 def test_a_list_of_servers_is_read_as_nats_writes_it(raw, servers):
@@ -124,6 +128,9 @@ VALUES = [
     ("CRYPTO_TRIGGER_K8S_JOB", "k8s_job", "x-1", "x-1"),
     ("CRYPTO_TRIGGER_REPORT_FILE", "report_file", "/dev/termination-log", "/dev/termination-log"),
     ("TRACESTATE", "tracestate", "a=b", "a=b"),
+    ("NATS_USER", "user", "u\r\n", "u"),
+    ("NATS_TOKEN", "token", " t \n\n", " t "),
+    ("NATS_TOKEN", "token", '"t"', '"t"'),
 ]
 
 
@@ -150,8 +157,9 @@ BAD = [
             ("nats://ü" + "ü" * 60, "cannot be resolved"),
             ("nats://${HOST}:4222", "variables are not expanded here"),
             ("nats://h:$PORT", "variables are not expanded here"),
-            ("nats://a,,nats://b", "must be nats://host:port"),
-            ("nats://a,", "must be nats://host:port"),
+            (",", "names no server; it must be nats://host:port"),
+            (" , ", "names no server; it must be nats://host:port"),
+            ("nats://[fe80::1%25]", "no valid host and port"),
             ("nats://h/path", "has more text after the port"),
             ("nats://h?tls=1", "has more text after the port"),
         )
@@ -199,6 +207,39 @@ BAD = [
     *((name, "/nowhere/x", "no such file") for name in ("NATS_CREDS", "NATS_NKEY", "NATS_CA", "NATS_PASSWORD_FILE")),
     *((name, ".", "is a directory") for name in ("NATS_CREDS", "NATS_TOKEN_FILE", "NATS_CA")),
 ]
+
+
+@pytest.mark.parametrize("quote", ['"', "'", "`"])
+@pytest.mark.parametrize("setting", [row for row in SETTINGS if not row.verbatim], ids=lambda row: row.variable)
+def test_a_value_in_quotes_is_refused_and_says_so(setting, quote):
+    environ = {setting.variable: f"{quote}{setting.default or 'x'}{quote}"}
+    if setting.ignorable:
+        (warning,) = settings_of(environ).warnings
+        assert warning.startswith(f"{setting.variable} '")
+        assert "is in quotes, which are part of it" in warning
+        return
+    (problem,) = problems_of(environ)
+    assert problem.startswith(f"{setting.variable} '")
+    assert "(from the environment) is in quotes, which are part of it" in problem
+
+
+@pytest.mark.parametrize("source", ["flag", "env-file", "context"])
+def test_it_is_refused_in_every_layer(source):
+    write(".env", "NATS_URL='\"nats://h\"'\n" if source == "env-file" else "")
+    context(**{**NATSCLI_CONTEXT, "url": '"nats://h"'})
+    flags = {"servers": '"nats://h"'} if source == "flag" else {}
+    (problem,) = problems_of({"NATS_CONTEXT": "context.json"} if source == "context" else {}, **flags)
+    assert "is in quotes, which are part of it" in problem
+
+
+def test_a_user_and_a_password_in_quotes_are_taken_as_they_are():
+    found = settings_of({"NATS_USER": '"u"', "NATS_PASSWORD": "'p'\n"})
+    assert (found.user, found.password) == ('"u"', "'p'")
+
+
+@pytest.mark.parametrize("raw", ["\n", "\r\n\n"])
+def test_a_secret_of_line_ends_alone_is_refused(raw):
+    assert problems_of({"NATS_TOKEN": raw}) == ("NATS_TOKEN '***' (from the environment) is empty",)
 
 
 # Of an address that cannot be read, only what is no password.

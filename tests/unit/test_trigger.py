@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from support.found import settings_of
 
 from crypto_trigger.draft import Draft
 from crypto_trigger.settings import load
@@ -169,6 +170,15 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         (PARENT, None, {"traceparent": PARENT}),
         (PARENT, "a=1,b=2", {"traceparent": PARENT, "tracestate": "a=1,b=2"}),
         (PARENT, "a=ü", {"traceparent": PARENT}),
+        (PARENT, " 3t@x=b c , ,b=~", {"traceparent": PARENT, "tracestate": " 3t@x=b c , ,b=~"}),
+        (PARENT, "a=1\n", {"traceparent": PARENT}),
+        (PARENT, "A=1", {"traceparent": PARENT}),
+        (PARENT, "a=1=2", {"traceparent": PARENT}),
+        (PARENT, " , ", {"traceparent": PARENT}),
+        (PARENT, ",".join(f"k{n}=1" for n in range(33)), {"traceparent": PARENT}),
+        (PARENT, '"a=1"', {"traceparent": PARENT}),
+        (PARENT + "\n", "a=1", {}),
+        ("x" * 9000, "a=1", {}),
         (f"01{PARENT[2:]}-more", None, {"traceparent": f"01{PARENT[2:]}-more"}),
         (None, "a=1", {}),
         ("", "a=1", {}),
@@ -185,6 +195,15 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         "parent",
         "both",
         "state-not-ascii",
+        "state-with-blanks",
+        "state-with-line-end",
+        "state-upper-case",
+        "state-two-signs",
+        "state-of-none",
+        "state-too-long",
+        "state-in-quotes",
+        "line-end",
+        "too-long",
         "future-version",
         "state-alone",
         "empty",
@@ -199,8 +218,10 @@ PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     ],
 )
 def test_a_trace_context_is_sent_on_if_it_is_one(parent, state, headers):
-    assert trace_headers(parent, state) == headers
-    assert trigger_at(trace=trace_headers(parent, state)).headers.items() >= headers.items()
+    found = settings_of({"TRACEPARENT": parent or "", "TRACESTATE": state or ""})
+    sent = trace_headers(found.traceparent, found.tracestate)
+    assert sent == headers
+    assert trigger_at(trace=sent).headers.items() >= headers.items()
 
 
 def test_the_trigger_does_not_show_its_headers():
