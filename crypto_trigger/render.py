@@ -76,6 +76,8 @@ def _place(report: Report) -> str:
     """Return where the trigger is stored, or who it was sent to."""
     match report.delivery:
         case Delivery.JETSTREAM:
+            if report.seq is None:
+                return f"in stream {report.stream}"
             return f"in stream {report.stream}, sequence {report.seq}"
         case Delivery.STREAMING:
             return f"in NATS Streaming cluster {report.cluster}"

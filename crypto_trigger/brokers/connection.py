@@ -9,10 +9,12 @@ the connection ends.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 import nats.errors
 from nats.aio.client import Client
@@ -39,11 +41,35 @@ _POLL_SECONDS = 0.05
 # A version is three numbers. More digits than this are not a version, and a long number would take time to read.
 _NUMBERS, _DIGITS = 3, 9
 _VIOLATION = "permissions violation"
+_NO_RESPONDERS = "503"
+# The random bytes of a reply subject. Whoever sees one of them must not be able to answer other requests.
+_TOKEN_BYTES = 8
 _ENDED = (Fact.CONNECTION_LOST, Fact.SYSTEM_ERROR)
 
 
+class Answers:
+    """The answers to one request, in the order in which they come: several streams or services may take its subject.
+
+    nats-py's own `request` drops all but the first.
+    """
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+
+    def add(self, answer: Msg) -> None:
+        """Take note of an answer."""
+        self._queue.put_nowait(answer)
+
+    async def next(self) -> Msg:
+        """Return the next answer; it has no time limit. Raises nats-py's NoRespondersError if nobody listens."""
+        answer = await self._queue.get()
+        if answer.headers and answer.headers.get("Status") == _NO_RESPONDERS:
+            raise nats.errors.NoRespondersError
+        return answer
+
+
 class Connection:
-    """An open connection. `client` is nats-py's; its requests go through `ask`, which limits the waiting.
+    """An open connection. `client` is nats-py's; what is awaited of it goes through `ask`, which limits the waiting.
 
     `shutting_down` is true if the server is in lame duck mode: it is shutting down, JetStream first.
     """
@@ -59,6 +85,9 @@ class Connection:
         self._names = names
         self._faults: list[Exception] = []
         self._waiting: set[asyncio.Future[None]] = set()
+        self._inbox = ""
+        # By their tokens, for as long as somebody waits for them.
+        self._answers: WeakValueDictionary[str, Answers] = WeakValueDictionary()
         self._collected: list[Exception] = []
         self._closed = False
         self._descriptor = -1
@@ -85,9 +114,20 @@ class Connection:
         """The JetStream domain of the server, if it has one."""
         return self._greeting.get("domain")
 
-    async def request(self, subject: str, payload: bytes, phase: int) -> Msg:
-        """Send a request and return the answer. Raises a BrokerError."""
-        return await self.ask(self.client.request(subject, payload, timeout=self.client_timeout), subject, phase)
+    async def send(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Answers:
+        """Send a request; to be used in `ask`, and its answers too. They come as long as they are referred to."""
+        if not self._inbox:
+            self._inbox = f"{self.client.new_inbox()}."
+            await self.client.subscribe(f"{self._inbox}*", cb=self._on_answer)
+        token = os.urandom(_TOKEN_BYTES).hex()
+        answers = self._answers[token] = Answers()
+        await self.client.publish(subject, payload, reply=self._inbox + token, headers=headers)
+        return answers
+
+    async def request(self, subject: str, payload: bytes) -> Msg:
+        """Send a request and return its first answer; to be used in `ask`, as `send` is."""
+        answers = await self.send(subject, payload)
+        return await answers.next()
 
     async def ask(self, request: Coroutine[Any, Any, T], subject: str, phase: int) -> T:
         """Return the result of `request`, a coroutine of nats-py that sends to `subject` and waits for an answer.
@@ -308,6 +348,10 @@ class Connection:
             hint = "does the server refuse the client certificate? Check NATS_CERT"
         return error.reworded(f"{self.server}: the connection ended right after the TLS handshake", hint)
 
+    async def _on_answer(self, message: Msg) -> None:
+        if answers := self._answers.get(message.subject[len(self._inbox) :]):
+            answers.add(message)
+
     async def _on_error(self, error: Exception) -> None:
         self._collected.append(error)
         if _VIOLATION in str(error).lower():
@@ -336,17 +380,21 @@ class Connection:
             return tls
         return self._collected[-1] if isinstance(error, nats.errors.NoServersError) else error
 
-    def _raise_explained(self, error: Exception, phase: int, subject: str = "") -> None:
-        """Raise the error of ours that `error` means. Return if the table of faults does not have it."""
+    def explained(self, error: Exception, phase: int, subject: str = "") -> Exception:
+        """Return the error of ours that `error` means, or `error` itself if the table of faults does not have it."""
         # The table of faults is loaded after a failure only.
         from crypto_trigger.brokers.faults import explain
 
         explained = explain(error, phase, str(self.server), {**self._names(), "subject": subject})
-        if explained is error:
-            return
         if phase == Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:
-            explained = self._about_certificate(explained)
-        raise explained from error
+            return self._about_certificate(explained)
+        return explained
+
+    def _raise_explained(self, error: Exception, phase: int, subject: str = "") -> None:
+        """Raise the error of ours that `error` means. Return if the table of faults does not have it."""
+        explained = self.explained(error, phase, subject)
+        if explained is not error:
+            raise explained from error
 
 
 def _concerns(violation: Exception, subject: str) -> bool:

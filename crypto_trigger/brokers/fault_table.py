@@ -265,8 +265,7 @@ RULES = (
     # JetStream
     Rule(
         Phase.ASK,
-        # nats-py's JetStream calls raise the second one for status 503.
-        (nats.errors.NoRespondersError, nats.js.errors.ServiceUnavailableError),
+        (nats.errors.NoRespondersError,),
         (),
         Unusable,
         Fact.NO_RESPONDERS,

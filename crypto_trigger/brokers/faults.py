@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _LONGEST_TEXT = 200
-_API_RULES = {rule.err_code: rule for rule in API_RULES}
 _SERVER_FAULT = 500
 
 
@@ -61,15 +60,23 @@ def _explain_api(error: nats.js.errors.APIError, phase: int, where: str, names: 
 
     A server error (5xx) that is not in the table is different: it may come after the message was stored.
     """
-    said, code = clean(str(getattr(error, "description", None) or "")), error.err_code or 0
-    if rule := _API_RULES.get(code):
-        says, hint = rule.says.format_map(names), rule.hint.format_map(names)
-        return rule.error(f"{where}: {says}", hint, rule.fact, said, code)
-    says = f"{where}: JetStream answers {code}: {said}"
-    if error.code is not None and error.code < _SERVER_FAULT:
-        return Rejected(says, SEE_LOG, Fact.STREAM_REFUSES, said, code)
-    kind = NoAck if phase == Phase.PUBLISH else Unavailable
-    return kind(says, SEE_LOG, Fact.SERVER_ERROR, said, code)
+    description, code = str(getattr(error, "description", None) or ""), error.err_code or 0
+    said = clean(description)
+    rule = next(
+        (rule for rule in API_RULES if rule.err_code == code and description in (rule.texts or (description,))), None
+    )
+    if rule:
+        says, hint, kind, fact = rule.says.format_map(names), rule.hint.format_map(names), rule.error, rule.fact
+        if says.endswith(": "):
+            says = says + said if said else says.removesuffix(": ")
+        says = f"{where}: {says}"
+    else:
+        says, hint, kind, fact = f"{where}: JetStream answers {code}: {said}", SEE_LOG, NoAck, Fact.SERVER_ERROR
+        if error.code is not None and error.code < _SERVER_FAULT:
+            kind, fact = Rejected, Fact.STREAM_REFUSES
+    if kind is NoAck and phase != Phase.PUBLISH:
+        kind = Unavailable
+    return kind(says, hint, fact, said, code)
 
 
 def _is_jetstreams(error: nats.js.errors.APIError) -> bool:

@@ -28,18 +28,19 @@ class Message(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """The acknowledgement of a publish, as the server gives it."""
+    """An answer to a publish, as it came: which stream gives it, and its acknowledgement or its error."""
 
     stream: Any
     seq: Any
     domain: Any
     duplicate: Any
+    error: Any
 
 
 def message_of(data: bytes) -> Message | None:
     """Return the message in an answer to STREAM.MSG.GET, or None if the answer is that there is no such message.
 
-    Raises nats-py's APIError for the other error answers, and ValueError, LookupError and others for nonsense.
+    Raises nats-py's APIError for the other errors, and ValueError, LookupError and others for nonsense.
     """
     content = json.loads(data)
     if "error" in content:
@@ -47,7 +48,7 @@ def message_of(data: bytes) -> Message | None:
         # Not left to the table of faults, which is loaded after a failure: a subject without a message is none.
         if (error["code"], error.get("err_code")) == _NO_MESSAGE:
             return None
-        _raise(error)
+        raise api_error(error)
     message = content["message"]
     headers = None
     if encoded := message.get("hdrs"):
@@ -57,14 +58,18 @@ def message_of(data: bytes) -> Message | None:
 
 
 def ack_of(data: bytes) -> Ack:
-    """Return the acknowledgement in an answer to a publish. Raises as `message_of` does."""
+    """Return an answer to a publish. Raises ValueError, LookupError and others for nonsense.
+
+    A refusal names its stream beside the error (nats-server 2.9 to 2.15, `JSPubAckResponse`).
+    """
     content = json.loads(data)
     if "error" in content:
-        _raise(content["error"])
-    return Ack(content["stream"], content["seq"], content.get("domain"), content.get("duplicate"))
+        return Ack(content.get("stream"), None, None, None, content["error"])
+    return Ack(content["stream"], content["seq"], content.get("domain"), content.get("duplicate"), None)
 
 
-def _raise(error: dict[str, Any]) -> None:
+def api_error(error: dict[str, Any]) -> Exception:
+    """Return nats-py's APIError for the error of an answer. Raises LookupError and others for nonsense."""
     from nats.js.errors import APIError
 
-    APIError.from_error(error)
+    return APIError(error["code"], error.get("description"), error.get("err_code"))

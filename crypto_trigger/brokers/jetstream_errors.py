@@ -11,13 +11,18 @@ from crypto_trigger.errors import BrokerError, Fact, NoAck, Rejected, Unavailabl
 
 
 class ApiRule(NamedTuple):
-    """One row: the `err_code` of a JetStream answer (nats-server, `server/errors.json`) and the error it means."""
+    """One row: the `err_code` of a JetStream answer (nats-server, `server/errors.json`) and the error it means.
+
+    With `texts`, it applies to these descriptions alone. If `says` ends in a colon, the server's own words follow.
+    NoAck is for a publish: anything else that gets this answer is Unavailable.
+    """
 
     err_code: int
     error: type[BrokerError]
     fact: str
     says: str
     hint: str = ""
+    texts: tuple[str, ...] = ()
 
 
 _ELECTION = "is a leader being elected, or a server of the cluster down? See: nats server report jetstream"
@@ -37,8 +42,9 @@ API_RULES = (
         "see its consumers with: nats consumer ls {stream}",
     ),
     ApiRule(
+        # Until 2.11, the leader of a stream may answer so while its replicas store the message.
         10023,
-        Unavailable,
+        NoAck,
         Fact.JETSTREAM_BUSY,
         "the server is out of resources",
         "make room, or raise its limits; see: nats server report jetstream",
@@ -78,6 +84,16 @@ API_RULES = (
         Fact.STORAGE_FULL,
         "stream {stream} is full, and set to discard new messages",
         "raise its limits, or let it discard old messages",
+        # nats-server's `ErrMaxMsgs`, `ErrMaxBytes` and `ErrMaxMsgsPerSubject` (`server/store.go`).
+        ("maximum messages exceeded", "maximum bytes exceeded", "maximum messages per subject exceeded"),
+    ),
+    # Whatever else keeps the leader from storing: its disk is full, for example. The replicas may have stored it.
+    ApiRule(
+        10077,
+        NoAck,
+        Fact.SERVER_ERROR,
+        "the server could not store the message in stream {stream}: ",
+        "see its log, and the disk that it stores to",
     ),
     ApiRule(
         10109,

@@ -39,13 +39,13 @@ class Rehearsal(Publisher):
             trigger = draft.trigger
             attempt.sent = True
             try:
-                seq, _ = await stream.publish(trigger, _refusable(trigger), known=last.stored is not None)
+                await stream.publish(trigger, _refusable(trigger), known=last.stored is not None)
             except LostRace as refusal:
                 attempt.sent = False
                 last = await self._held(stream, last, refusal, draft)
             else:
                 self.stored = True
-                raise _stored(f"{connection.server}: stream {stream.name}", seq)
+                raise _stored(f"{connection.server}: stream {stream.name}")
             receipt = None if trigger.force else await self._already(draft, last, stream)
             receipt = receipt or self._receipt(Outcome.PUBLISHED, None, trigger, last, stream)
             return receipt.warned(*self._doubts(connection))
@@ -82,9 +82,9 @@ class Rehearsal(Publisher):
         return await self._read_again(stream, last, refusal, draft)
 
 
-def _stored(where: str, seq: int) -> BrokerError:
+def _stored(where: str) -> BrokerError:
     error = BadPeer(
-        f"{where} has stored a rehearsal as sequence {seq}, on a condition that cannot hold",
+        f"{where} has stored a rehearsal, on a condition that cannot hold",
         "does another service answer in the place of JetStream?",
         Fact.NOT_JETSTREAM,
     )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import nats.errors
 
 from crypto_trigger.brokers.failures import Phase
-from crypto_trigger.brokers.jetstream_answers import Ack, Message, ack_of, message_of
-from crypto_trigger.errors import BadPeer, BrokerError, Fact, NoAck, Unavailable, Unusable
+from crypto_trigger.brokers.jetstream_answers import Ack, Message, ack_of, api_error, message_of
+from crypto_trigger.errors import BadPeer, BrokerError, Fact, Unavailable, Unusable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _NO_RESPONDERS_WAIT = 0.25
 # Older servers ignore Nats-Expected-Last-Subject-Sequence in some cases, or cannot read a subject's last message.
 LEAST_VERSION = (2, 9)
 _EXPECTED_STREAM = "Nats-Expected-Stream"
+# The `err_code` of a message that is not stored because another one came first (nats-server, `server/errors.json`).
+_LOST_RACE = (10071, 10164)
 # A time outside these years is not a server's clock. Adding a slot to a time between them cannot overflow.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
@@ -150,10 +152,7 @@ class Stream:
         subject = self.api("STREAM.MSG.GET")
 
         async def ask() -> Message | None:
-            answer = await self.connection.client.request(
-                subject, json.dumps(wanted).encode(), timeout=self.connection.client_timeout
-            )
-            return message_of(answer.data)
+            return message_of((await self.connection.request(subject, json.dumps(wanted).encode())).data)
 
         return await self._with_retries(ask, subject)
 
@@ -176,56 +175,90 @@ class Stream:
         """Return the subject of an endpoint of the JetStream API for this stream."""
         return f"{self._prefix}.{endpoint}.{self.name}"
 
-    async def publish(self, trigger: Trigger, headers: dict[str, str], *, known: bool) -> tuple[int, bool]:
-        """Publish and return the sequence and whether the server calls it a duplicate.
+    async def publish(self, trigger: Trigger, headers: dict[str, str], *, known: bool) -> tuple[int | None, bool]:
+        """Publish and return the sequence, if the server gives it, and whether the server calls it a duplicate.
 
-        `known` says that the stream is known to hold messages of this subject. Raises LostRace or a BrokerError.
+        `known` says that the stream is known to hold messages of this subject. Only what this stream itself answers
+        counts: another one may take the subject, too, for example that of a leaf node, and answer first. Raises
+        LostRace or a BrokerError; NoAck if others have answered, and this stream has not.
         """
+        others: list[tuple[object, BrokerError]] = []
         try:
-            ack = await self.connection.ask(self._send(trigger, headers), trigger.subject, Phase.PUBLISH)
+            ack = await self.connection.ask(self._send(trigger, headers, others), trigger.subject, Phase.PUBLISH)
         except BrokerError as error:
             match error.fact:
                 case Fact.OTHER_MESSAGE_FIRST if not error.perhaps:
                     raise LostRace(_sequence(error.said)) from error
                 case Fact.NO_STREAM_ANSWERS if not known:
                     raise await self._why_no_stream(trigger.subject, error) from error.__cause__
-                case _ if error.code and self._domain:
-                    # A stream of the same name on this side of a leaf node may be the one that refuses.
-                    raise NoAck(
-                        f"{error.message}; this may be another stream than that of JetStream domain {self._domain}",
-                        error.hint,
-                        error.fact,
-                        error.said,
-                        error.code,
-                    ) from error
+                case Fact.NOT_ACKNOWLEDGED if others:
+                    raise await self._answered(others, trigger.subject) from error
                 case _:
                     raise
-        if ack.stream != self.name or type(ack.seq) is not int or ack.seq < 1:
-            raise NoAck(
-                f"{self.connection.server}: what answers on {trigger.subject} is not the stream {self.name}",
-                "does another service listen on the subject?",
-                Fact.WRONG_ACKNOWLEDGEMENT,
-            )
-        if self._domain and ack.domain != self._domain:
-            named = f"from JetStream domain {ack.domain}" if ack.domain else "from no JetStream domain"
-            raise NoAck(
-                f"{self.connection.server}: the acknowledgement is {named}, not from {self._domain}",
-                f"a stream {self.name} of another domain takes {trigger.subject}, too: let only one of them take it",
-                Fact.WRONG_ACKNOWLEDGEMENT,
-            )
-        return ack.seq, bool(ack.duplicate)
+        return ack.seq or None, bool(ack.duplicate)
 
-    async def _send(self, trigger: Trigger, headers: dict[str, str]) -> Ack:
+    async def _send(self, trigger: Trigger, headers: dict[str, str], others: list[tuple[object, BrokerError]]) -> Ack:
+        """Send the trigger and return this stream's acknowledgement. Raises nats-py's APIError if it refuses.
+
+        Add to `others` each other answer: the stream that it names, and what it means.
+        """
         headers = {**headers, _EXPECTED_STREAM: self.name}
-        try:
-            answer = await self.connection.client.request(
-                trigger.subject, trigger.payload, timeout=self.connection.client_timeout, headers=headers
-            )
-        except nats.errors.NoRespondersError as error:
-            from nats.js.errors import NoStreamResponseError
+        answers = await self.connection.send(trigger.subject, trigger.payload, headers)
+        while True:
+            try:
+                answer = await answers.next()
+            except nats.errors.NoRespondersError as error:
+                from nats.js.errors import NoStreamResponseError
 
-            raise NoStreamResponseError from error
-        return ack_of(answer.data)
+                raise NoStreamResponseError from error
+            try:
+                ack = ack_of(answer.data)
+                own = self._is_own(ack)
+                refusal = None if ack.error is None else api_error(ack.error)
+            except Exception as error:  # what a parser lets out
+                meaning = self.connection.explained(error, Phase.PUBLISH, trigger.subject)
+                if not isinstance(meaning, BrokerError):
+                    raise
+                others.append((None, meaning))
+                continue
+            if own and refusal:
+                raise refusal
+            if own:
+                return ack
+            from crypto_trigger.brokers.other_answers import explain_other
+
+            meaning = explain_other(ack, refusal, self.connection, self._settings, trigger.subject)
+            others.append((ack.stream, meaning))
+
+    def _is_own(self, ack: Ack) -> bool:
+        """Tell whether an answer is this stream's. Raises AttributeError and others for nonsense.
+
+        A refusal does not name its domain. Where a domain is set, it counts only if it says that a race was lost: that
+        is answered by reading again, whoever has lost it.
+        """
+        if ack.stream != self.name:
+            return False
+        if ack.error is not None:
+            return self._domain is None or ack.error.get("err_code") in _LOST_RACE
+        # On an interest stream, nats-server 2.9 gives a duplicate no sequence.
+        numbered = type(ack.seq) is int and (ack.seq > 0 or (ack.seq == 0 and ack.duplicate is True))
+        return numbered and self._domain in (None, ack.domain)
+
+    async def _answered(self, others: list[tuple[object, BrokerError]], subject: str) -> BrokerError:
+        """Return the error for a trigger that only others have answered.
+
+        The streams of one account share no subject: where one of them takes it, this stream does not have the trigger.
+        """
+        try:
+            names = await self.names_for(subject)
+        except BrokerError:
+            names = []
+        taking = next((name for name, _ in others if name in names), None)
+        if taking is None or self.name in names:
+            return others[0][1]
+        from crypto_trigger.brokers.other_answers import taken_by
+
+        return taken_by(str(taking), self.connection, subject)
 
     async def info(self) -> Info:
         """Ask for the stream's configuration and the server's time. Raises a BrokerError; Unusable without a stream."""
@@ -259,9 +292,7 @@ class Stream:
         subject = f"{self._prefix}.{endpoint}"
 
         async def ask() -> dict[str, Any]:
-            answer = await self.connection.client.request(
-                subject, json.dumps(body).encode(), timeout=self.connection.client_timeout
-            )
+            answer = await self.connection.request(subject, json.dumps(body).encode())
             content: dict[str, Any] = json.loads(answer.data)
             if error := content.get("error"):
                 from nats.js.errors import APIError

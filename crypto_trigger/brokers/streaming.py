@@ -211,9 +211,7 @@ class Registration:
         """Return the answer to a request, checked. Raises a BrokerError."""
 
         async def ask() -> M:
-            message = await self._connection.client.request(
-                to, request.encode(), timeout=self._connection.client_timeout
-            )
+            message = await self._connection.request(to, request.encode())
             answer = kind.decode(message.data)
             check(answer)
             return answer

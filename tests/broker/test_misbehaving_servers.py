@@ -201,9 +201,27 @@ SAID = [
     Said("acknowledgement of another stream", acknowledges({"stream": "T", "seq": 1}), 75, "not the stream", "several"),
     Said("half an error", acknowledges({"error": {}}), 75, "not a PubAck", "several"),
     Said("a strange error", acknowledges({"error": {"code": "x", "err_code": [1]}}), 75, "err_code [1]", "several"),
-    Said("unknown refusal", acknowledges({"error": {"code": 400, "err_code": 9}}), 65, "JetStream answers 9"),
-    Said("unknown fault when sent", acknowledges({"error": {"code": 500, "err_code": 9}}), 75, "answers 9", "several"),
-    Said("same id in flight", acknowledges({"error": {"code": 409, "err_code": 10158}}), 75, "this moment", "several"),
+    Said(
+        "unknown refusal",
+        acknowledges({"error": {"code": 400, "err_code": 9}, "stream": "S"}),
+        65,
+        "JetStream answers 9",
+    ),
+    Said(
+        "unknown fault when sent",
+        acknowledges({"error": {"code": 500, "err_code": 9}, "stream": "S"}),
+        75,
+        "answers 9",
+        "several",
+    ),
+    Said(
+        "same id in flight",
+        acknowledges({"error": {"code": 409, "err_code": 10158}, "stream": "S"}),
+        75,
+        "this moment",
+        "several",
+    ),
+    Said("a refusal by nobody", acknowledges({"error": {"code": 400, "err_code": 9}}), 75, "not named", "several"),
 ]
 
 

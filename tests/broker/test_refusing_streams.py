@@ -97,7 +97,7 @@ def test_a_mirror_takes_no_trigger(place):
     assert (ended.status, "another stream takes" in ended.err) == (65, True)
 
 
-def test_a_subject_of_another_stream_is_refused_at_once(place):
+def test_a_subject_of_another_stream_is_refused_in_one_attempt(place):
     add_stream(place.url, place.stream, [f"{place.stream}.mine"])
     add_stream(place.url, f"{place.stream}o", [place.subject])
     ended, _ = publish(**SURE)

@@ -244,7 +244,7 @@ def test_a_server_that_says_it_has_stored_a_rehearsal_is_believed_and_not_asked_
     report = json.loads(ended.out)
     assert stored(place.url, place.stream) == []
     assert (ended.status, report["attempts"], report["error"]["perhaps"]) == (75, 1, True)
-    assert f"stream {place.stream} has stored a rehearsal as sequence 7" in ended.err
+    assert f"stream {place.stream} has stored a rehearsal, on a condition that cannot hold" in ended.err
     assert ended.err.endswith("may be stored\n")
 
 

@@ -33,7 +33,7 @@ FLOORS = (
     {"brokers.jetstream", "brokers.core", "brokers.streaming", "brokers.setup", "brokers.inspection"},
     {"brokers.held"},
     {"brokers.stream", "brokers.streaming_wire", "brokers.inbox"},
-    {"brokers.servers"},
+    {"brokers.servers", "brokers.other_answers"},
     {"brokers.connection"},
     {"brokers.access", "brokers.faults", "brokers.greeting", "brokers.resolver"},
     {"brokers.tls", "brokers.fault_table", "brokers.jetstream_answers", "brokers.jetstream_errors"},

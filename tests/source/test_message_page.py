@@ -47,7 +47,8 @@ def from_code():
         line, hint = said(f"*server*: {says}", rule.hint.format_map(SHOWN))
         found.append(Row(line, status_of(rule.error), when(rule.phase), hint))
     for rule in API_RULES:
-        line, hint = said(f"*server*: {rule.says.format_map(SHOWN)}", rule.hint.format_map(SHOWN))
+        says = f"{rule.says}*its own words*" if rule.says.endswith(": ") else rule.says
+        line, hint = said(f"*server*: {says.format_map(SHOWN)}", rule.hint.format_map(SHOWN))
         found.append(Row(line, status_of(rule.error), f"JetStream answers {rule.err_code}", hint))
     for place in places():
         line, hint = said(place.text, place.hint)

@@ -36,6 +36,8 @@ def jetstream(ack, *, last=NO_MESSAGE, greeting=None):
                 talk.answer(inbox, stream_info())
             elif ".STREAM.MSG.GET." in subject:
                 talk.answer(inbox, {"type": "io.nats.jetstream.api.v1.stream_msg_get_response", **last})
+            elif subject.endswith("STREAM.NAMES"):
+                talk.answer(inbox, {"streams": ["S"]})
             elif ".API." in subject:
                 talk.no_responders(inbox)
             elif callable(ack):

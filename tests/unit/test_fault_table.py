@@ -80,7 +80,8 @@ def rows():
             line(rule.says, rule.hint),
         ]
     for api in API_RULES:
-        yield [str(api.err_code), *verdict(api.error), line(api.says, api.hint)]
+        texts = f": {', or '.join(api.texts)}" if api.texts else ""
+        yield [f"{api.err_code}{texts}", *verdict(api.error), line(api.says, api.hint)]
 
 
 def tables():
@@ -216,8 +217,29 @@ def test_codes_that_jetstream_does_not_have_prove_nothing(codes, phase, meaning)
 
 @pytest.mark.parametrize("rule", API_RULES, ids=lambda rule: str(rule.err_code))
 def test_no_err_code_leaves_a_row_of_the_table_unreached(rule):
-    error = nats.js.errors.APIError(code=500, err_code=rule.err_code, description="x")
-    assert type(explain(error, Phase.PUBLISH, "here")) is rule.error
+    for text in rule.texts or ("x",):
+        error = nats.js.errors.APIError(code=500, err_code=rule.err_code, description=text)
+        assert type(explain(error, Phase.PUBLISH, "here")) is rule.error
+        # Before anything was sent there is no doubt.
+        assert type(explain(error, Phase.ASK, "here")) is (Unavailable if rule.error is NoAck else rule.error)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no space left on device",
+        "error opening msg block file: open /data/1.blk: input/output error",
+        "maximum messages exceeded: no space left on device",
+        "Maximum Bytes Exceeded",
+        "message too large",
+        "",
+    ],
+)
+def test_only_the_words_of_a_limit_say_that_a_stream_is_full(text):
+    error = nats.js.errors.APIError(code=503, err_code=10077, description=text)
+    found = explain(error, Phase.PUBLISH, "here")
+    assert type(found) is NoAck
+    assert found.message.endswith(f": {text}" if text else "in stream x")
 
 
 def test_no_row_of_the_table_is_hidden_by_one_above_it():
