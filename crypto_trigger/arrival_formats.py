@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from crypto_trigger.masking import escaped
+from crypto_trigger.masking import escaped, masked
 from crypto_trigger.values import approximate, rfc3339_milliseconds
 
 if TYPE_CHECKING:
     from crypto_trigger.arrival import Arrival
 
-# How much of a payload a line shows, in bytes.
+# How much of a payload a line shows, in characters; one of so many bytes is shown whole.
 _SHOWN = 200
 
 
@@ -21,7 +21,7 @@ def arrival_line(arrival: Arrival) -> str:
     when = f"{approximate(abs(arrival.lateness))} {side} its slot began"
     place = f"received {when}" if arrival.seq is None else f"sequence {arrival.seq}, stored {when}"
     by = f" by {arrival.source}" if arrival.source else ""
-    return escaped(f"{arrival.subject} for {arrival.slot}: {place}{by}: {_payload(arrival.payload[:_SHOWN])}") + (
+    return escaped(f"{arrival.subject} for {arrival.slot}: {place}{by}: {_beginning(arrival.payload)}") + (
         f"... ({len(arrival.payload)} bytes)" if len(arrival.payload) > _SHOWN else ""
     )
 
@@ -42,3 +42,9 @@ def arrival_data(arrival: Arrival) -> dict[str, Any]:
 def _payload(payload: bytes) -> str:
     r"""Return a payload as text; a byte that is not UTF-8 is written as `\xff`."""
     return payload.decode(errors="backslashreplace")
+
+
+def _beginning(payload: bytes) -> str:
+    """Return a payload as text, cut if it is long; secrets are masked before, because the half of one is shown."""
+    text = _payload(payload)
+    return text if len(payload) <= _SHOWN else masked(text)[:_SHOWN]

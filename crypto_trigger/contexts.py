@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from crypto_trigger import values
 from crypto_trigger.files import read_text
-from crypto_trigger.masking import mask_keys, shown, shown_path
+from crypto_trigger.masking import keep, mask_keys, secrets_in, secrets_of_file, shown, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,7 @@ class Reader:
         for key, value in _json_object(path, until).items():
             if value in ("", None, False, []) or key in OTHER_KEYS:
                 continue
+            keep(secrets_in(str(value), is_secret=key in SECRETS, is_address=key == "url"))
             try:
                 self.found[key] = self._value(key, value, keys)
             except ValueError as error:
@@ -126,6 +127,7 @@ class Reader:
             raise ValueError(f"holds a {key} in an environment variable that is not set") from None
         if not content.strip():
             raise ValueError(f"holds a {key} from {scheme}: that is empty")
+        keep(secrets_of_file(content))
         return content.rstrip("\r\n")
 
     def _read(self, key: str, path: str) -> str:
@@ -145,6 +147,9 @@ def _json_object(path: str, until: float) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
+        texts = re.findall(r'"(?:' + "|".join(SECRETS) + r')"\s*:\s*"?([^"\n]*)', text)
+        keep(secret for found in texts for secret in secrets_in(found, is_secret=True))
+        keep(secret for found in re.findall('"([^"]*@[^"]*)"', text) for secret in secrets_in(found, is_address=True))
         raise ValueError(f"is not a NATS context: {shown_path(path)} is not a JSON object")  # noqa: TRY004 - documented
     return content
 

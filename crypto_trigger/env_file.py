@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text.
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,14 @@ class Entry(NamedTuple):
 
 
 class EnvFile(NamedTuple):
-    """The entries of an env file by name, and one line for each problem with it."""
+    """The entries of an env file by name, and one line for each problem with it.
+
+    `lines` are names and what follows them, right or wrong, in force or not: for what may be a secret.
+    """
 
     entries: dict[str, Entry]
     problems: tuple[str, ...]
+    lines: tuple[tuple[str, str], ...] = ()
 
 
 def read(path: str, until: float, *, asked_for: bool) -> EnvFile:
@@ -44,7 +49,8 @@ def read(path: str, until: float, *, asked_for: bool) -> EnvFile:
         return EnvFile({}, (f"{named} {error}",))
     if blanks := re.search(rf"[^\S\r\n]{{{_MOST_BLANKS + 1}}}", content):
         line = len(re.findall("\r\n|\r|\n", content[: blanks.start()])) + 1
-        return EnvFile({}, (f"{named} cannot be read: line {line} has more than {_MOST_BLANKS} blanks in a row",))
+        problem = f"{named} cannot be read: line {line} has more than {_MOST_BLANKS} blanks in a row"
+        return EnvFile({}, (problem,), tuple(_unread(content)))
     return _parse(content, shown)
 
 
@@ -55,12 +61,17 @@ def _parse(content: str, named: str) -> EnvFile:
 
     entries: dict[str, Entry] = {}
     problems = []
+    lines: list[tuple[str, str]] = []
     # ${NAME} is not expanded: the files come from programs that use Node's dotenv, which does not expand it, either.
     for binding in parse_stream(StringIO(content)):
         text = binding.original.string
         # The parser's line number is that of the first blank line before the binding.
         line = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         origin = f"{named} line {line}"
+        if binding.key and binding.key.isprintable() and binding.value:
+            lines.append((binding.key, binding.value))
+        else:
+            lines += _unread(text)
         if binding.error or (binding.key and binding.value is None):
             problems.append(f"{origin} is not NAME=value; correct it, or put # before it")
         elif binding.key and not binding.key.isprintable():
@@ -71,4 +82,12 @@ def _parse(content: str, named: str) -> EnvFile:
             ours = binding.key.startswith(("NATS_", "CRYPTO_TRIGGER_"))
             if re.match(r"[^=]*=[^\S\r\n]*`", text) and (ours or "`" not in binding.value[1:]):
                 problems.append(f"{origin} {_BACKTICK}")
-    return EnvFile(entries, tuple(problems))
+    return EnvFile(entries, tuple(problems), tuple(lines))
+
+
+def _unread(content: str) -> Iterator[tuple[str, str]]:
+    """Yield the names at the beginning of lines, and what follows each: as it is, and without quotes and remarks."""
+    for name, rest in re.findall(r"(?m)^[^\w\r\n]*(?:export[ \t]+)?['\"]?(\w+)['\"]?[ \t]*[=: \t](.*)", content):
+        yield name, rest.strip()
+        yield name, rest.strip().strip("'\"")
+        yield name, rest.partition(" #")[0].strip().strip("'\"")

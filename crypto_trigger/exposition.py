@@ -1,16 +1,18 @@
-"""Write gauges in the text format of Prometheus (prometheus.io/docs/instrumenting/exposition_formats). Pure."""
+"""Write gauges in the text format of Prometheus (prometheus.io/docs/instrumenting/exposition_formats)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from crypto_trigger.masking import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def label(name: str, value: str) -> str:
-    """Return one label, with its value escaped."""
-    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    """Return one label, with its value escaped and secrets in it masked."""
+    escaped = masked(value).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
     return f'{name}="{escaped}"'
 
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from io import TextIOBase
 from typing import TYPE_CHECKING, Any, assert_never
 
-from crypto_trigger.masking import MASK, escaped
+from crypto_trigger.masking import escaped, masked
 from crypto_trigger.render import report_data, report_line
 from crypto_trigger.streams import LEAST, Writer
 from crypto_trigger.values import now, rfc3339, rfc3339_milliseconds
@@ -45,7 +45,6 @@ _SVG_COLORS = (
     *(0x0D1117, 0xE6EDF3),
     *(0x484F58, 0xFF7B72, 0x3FB950, 0xE3B341, 0x58A6FF, 0xD2A8FF, 0x56D4DD, 0xB1BAC4),
 )
-_SHORTEST_SECRET = 6
 # How long optional output waits for a reader, in seconds. The event loop is blocked for that time.
 _OPTIONAL_SECONDS = 0.25
 # How long one of many lines waits for a reader before the event loop goes on, in seconds.
@@ -77,7 +76,6 @@ class Output:
         self._traceback: str | None = None
         self._stdout = Writer(sys.stdout)
         self._stderr = Writer(sys.stderr)
-        self._secrets: tuple[str, ...] = ()
         self._spinner: Any = None
         # What is printed later or never; None if everything is printed at once.
         self._held: list[tuple[Writer, str]] | None = None
@@ -86,12 +84,6 @@ class Output:
     def seconds_left(self) -> float:
         """How long the answer may wait for a reader from now on, in seconds."""
         return _SECONDS_WITHOUT_DEADLINE if self.deadline is None else max(LEAST, self.deadline - time.monotonic())
-
-    def keep_secret(self, secrets: Sequence[str]) -> None:
-        """Print `***` in place of each of these texts from now on."""
-        # The longest first, because one may be part of another. Very short ones are left out, because masking them
-        # would hide ordinary words; code that shows the value of a setting masks those itself.
-        self._secrets = tuple(sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))
 
     def hold(self) -> None:
         """Keep back what is printed from now on, until `release` or `drop`."""
@@ -256,7 +248,7 @@ class Output:
         if self.log_format == "json":
             self._traceback = text
         else:
-            self._write_required(self._stderr, self._mask(text))
+            self._write_required(self._stderr, masked(text))
 
     def pass_on(self, stdout: str, stderr: str) -> None:
         """Print what the parser of the command line has written: its help, or its error message."""
@@ -351,24 +343,20 @@ class Output:
                 assert_never(self.log_format)
 
     def _clean_lines(self, text: str, before: str = "") -> str:
-        return "\n".join(before + self._clean(part) for part in text.split("\n"))
+        # A secret may have several lines.
+        return "\n".join(before + escaped(part) for part in masked(text).split("\n"))
 
     def _clean(self, text: str) -> str:
         """Mask secrets and escape control characters."""
-        return escaped(self._mask(text))
-
-    def _mask(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        return text
+        return escaped(masked(text))
 
     def _json(self, data: Mapping[str, Any] | Sequence[Any], writer: Writer | None = None) -> str:
-        masked = self._masked(data)
-        text = json.dumps(masked, ensure_ascii=False)
+        safe = self._masked(data)
+        text = json.dumps(safe, ensure_ascii=False)
         # Escape everything that is not ASCII if there are control characters, characters that the stream cannot encode,
         # or lone surrogates (bytes of the environment that are not UTF-8).
         if not text.isprintable() or (writer and not writer.takes(text)):
-            return json.dumps(masked)
+            return json.dumps(safe)
         return text
 
     def _masked(self, data: Any) -> Any:  # noqa: ANN401 - JSON
@@ -376,7 +364,7 @@ class Output:
         if isinstance(data, StrEnum):
             return data
         if isinstance(data, str):
-            return self._mask(data)
+            return masked(data)
         if isinstance(data, dict):
             return {key: self._masked(value) for key, value in data.items()}
         if isinstance(data, (list, tuple)):

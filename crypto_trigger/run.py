@@ -7,7 +7,7 @@ import time
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crypto_trigger import signals
+from crypto_trigger import masking, signals
 from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError, Usage
 from crypto_trigger.output import Output
 from crypto_trigger.streams import LEAST
@@ -47,6 +47,7 @@ class Run:
         self.reading = 0.0
         self.kept = 0.0
         self._argv = argv
+        masking.keep(secret for word in argv for secret in masking.secrets_of_word(word))
         # What is known of the settings; a setting whose value is wrong is missing. None before they are read.
         self._known: Mapping[str, Any] | None = None
         self._reports = "publish" in argv
@@ -115,12 +116,10 @@ class Run:
             settings = load(flags, env_files, os.environ, began)
         except ConfigError as error:
             self._take(error.known)
-            self._hide(error.known)
             raise
         self.settings = settings
         self.reading = time.monotonic() - began
         self._take(vars(settings))
-        self.output.keep_secret(settings.secrets)
         for warning in settings.warnings:
             self.output.warn(warning)
         return settings
@@ -221,15 +220,6 @@ class Run:
             self.kept = min(_LONGEST_KEPT, (deadline - self.started) * _KEPT_PART)
         self.output.deadline = deadline - self.kept
 
-    def _hide(self, known: Mapping[str, Any]) -> None:
-        """Keep the secrets among the settings out of all output, where not all settings are known."""
-        from crypto_trigger.table import SETTINGS
-        from crypto_trigger.web_address import secret_parts
-
-        secrets = [str(known[row.attribute]) for row in SETTINGS if row.secret and known.get(row.attribute)]
-        urls = [known[name] for name in ("ping_url", "ping_fail_url") if known.get(name)]
-        self.output.keep_secret([*secrets, *(part for url in urls for part in secret_parts(url))])
-
     def _pings(self) -> bool:
         """Tell whether a monitor is to be pinged at the end."""
         known = self._known or {}
@@ -252,7 +242,6 @@ class Run:
         except Exception:  # noqa: BLE001 - perhaps what ended the run; that is reported
             known = {}
         self._take(known)
-        self._hide(known)
 
     def _report(self, outcome: Outcome, status: int) -> Report:
         """Return the report of a run that ends now."""

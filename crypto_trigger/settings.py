@@ -11,13 +11,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from crypto_trigger import agreement, files, values
+from crypto_trigger import agreement, files, masking, values
 from crypto_trigger.errors import ConfigError
 from crypto_trigger.setting import Layer, Setting, Source
 from crypto_trigger.table import SETTINGS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from crypto_trigger.contexts import Value
     from crypto_trigger.env_file import Entry
@@ -62,7 +62,7 @@ def load(
     for attribute in ("password", "token"):
         _merge_secret_file(parsed, found, attribute)
     if parsed["password"] is None:
-        found.hide("user")
+        found.hide_user()
     _prefer_flags(parsed, found)
     for attribute, problem in agreement.check(parsed, found.sources):
         if attribute not in found.broken:
@@ -99,18 +99,21 @@ class _Finder:
         began: float,
         seconds: float | None,
     ) -> None:
-        self.problems: list[str] = []
-        self.warnings: list[str] = []
+        self._problems: list[tuple[Source | None, str]] = []
+        self._warnings: list[tuple[Source | None, str]] = []
         self.broken: set[str] = set()
         self._flags = flags
         self._environ = environ
         self._file: dict[str, Entry] = {}
+        self._lines: list[tuple[str, str]] = []
         self._context: Mapping[str, Value] = {}
         self._context_origin = ""
         self._latest = self._until = time.monotonic() + (_READ_SECONDS if seconds is None else seconds)
         self._bound_by_deadline(began)
         self._read_env_files(paths, began)
         self._read_context(self._find(_BY_ATTRIBUTE["nats_context"]))
+        for setting in SETTINGS:
+            self._keep_secrets(setting)
         self.sources = {setting.attribute: self._find(setting) for setting in SETTINGS}
         for setting in SETTINGS:
             if setting.default_of and self.sources[setting.attribute].raw is None:
@@ -127,11 +130,14 @@ class _Finder:
             text = values.bounded(raw, _LONGEST_VALUE)
             if not (setting.verbatim or source.inline):
                 values.check_quotes(text)
-            named = setting.reads and not source.inline
-            return setting.parse(files.read_text(values.path(text), self._until) if named else text)
+            if setting.reads and not source.inline:
+                text = files.read_text(values.path(text), self._until)
+            if setting.reads:
+                masking.keep(masking.secrets_of_file(text))
+            return setting.parse(text)
         except ValueError as error:
             if setting.ignorable:
-                self.warnings.append(source.problem(f"{error}; it is ignored"))
+                self._warnings.append((source, f"{error}; it is ignored"))
                 self.sources[setting.attribute] = Source(setting, None, Layer.DEFAULT, "ignored")
             elif setting.default_of and source.origin == _BY_ATTRIBUTE[setting.default_of].variable:
                 self._wrong_as_default(setting, str(error))
@@ -141,7 +147,7 @@ class _Finder:
 
     def wrong(self, source: Source, what: str) -> None:
         """Note what is wrong with a value."""
-        self.problems.append(source.problem(what))
+        self._problems.append((source, what))
         self.broken.add(source.setting.attribute)
 
     def drop_weaker(self, mounted: str, direct: str) -> None:
@@ -150,10 +156,38 @@ class _Finder:
         if file.raw is not None and text.raw is not None and text.layer < file.layer:
             self.sources[mounted] = Source(file.setting, None, Layer.DEFAULT, f"{text.setting.variable} comes first")
 
-    def hide(self, attribute: str) -> None:
-        """Mark a value as secret. A user name needs it if there is no password: then it is a token."""
-        source = self.sources[attribute]
-        self.sources[attribute] = Source(source.setting, source.raw, source.layer, source.origin, secret=True)
+    @property
+    def problems(self) -> list[str]:
+        """A line for each problem. They are written at the end, when all secrets are known: a long value is cut."""
+        return [what if source is None else source.problem(what) for source, what in self._problems]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line for each warning, written at the end as the problems are."""
+        return [what if source is None else source.problem(what) for source, what in self._warnings]
+
+    def hide_user(self) -> None:
+        """Mark the user name as a secret: without a password it is a token."""
+        source = self.sources["user"]
+        masking.keep(raw for raw, _ in self._texts(source.setting))
+        self.sources["user"] = Source(source.setting, source.raw, source.layer, source.origin, secret=True)
+
+    def _texts(self, setting: Setting) -> Iterator[tuple[str, bool]]:
+        """Yield what each layer says of a setting, in force or not, and whether it is the content of a file."""
+        outer = self._flags.get(setting.attribute), self._environ.get(setting.variable)
+        yield from ((_decoded(raw), False) for raw in outer if raw)
+        yield from ((text, False) for name, text in self._lines if name == setting.variable)
+        if setting.context_key and (value := self._context.get(setting.context_key)):
+            yield value.text, value.inline
+
+    def _keep_secrets(self, setting: Setting) -> None:
+        """Keep what is secret in the texts of a setting out of all output."""
+        is_address = setting.parse is values.servers
+        for text, inline in self._texts(setting):
+            if inline:
+                masking.keep(masking.secrets_of_file(text))
+            else:
+                masking.keep(masking.secrets_in(text, is_secret=setting.secret, is_address=is_address))
 
     def _find(self, setting: Setting) -> Source:
         flag = self._flags.get(setting.attribute)
@@ -181,9 +215,10 @@ class _Finder:
         from crypto_trigger import env_file
 
         for path in paths or (_ENV_FILE,):
-            entries, problems = env_file.read(path, self._until, asked_for=bool(paths))
+            entries, problems, lines = env_file.read(path, self._until, asked_for=bool(paths))
             self._file |= entries
-            self.problems += problems
+            self._lines += lines
+            self._problems += ((None, problem) for problem in problems)
             self._bound_by_deadline(began)
 
     def _wrong_as_default(self, setting: Setting, what: str) -> None:
@@ -199,7 +234,7 @@ class _Finder:
             values.check_quotes(name)
         except ValueError:
             return  # not set, or reported later
-        from crypto_trigger import contexts, masking
+        from crypto_trigger import contexts
 
         try:
             path = contexts.path_of(name, self._environ)
@@ -228,14 +263,14 @@ class _Finder:
         for name in unknown[:_MOST_WARNINGS]:
             from difflib import get_close_matches
 
-            from crypto_trigger import masking
-
             # All names have the same beginning, so a suggestion must be similar in the rest, too.
             close = get_close_matches(name, known, 1, cutoff=0.85)
             meant = f"; did you mean {close[0]}?" if close else ""
-            self.warnings.append(f"{masking.shown(name)} (from {seen[name]}) is not a setting and is ignored{meant}")
+            warning = f"{masking.shown(name)} (from {seen[name]}) is not a setting and is ignored{meant}"
+            self._warnings.append((None, warning))
         if len(unknown) > _MOST_WARNINGS:
-            self.warnings.append(f"{len(unknown) - _MOST_WARNINGS} more variables are not settings and are ignored")
+            more = len(unknown) - _MOST_WARNINGS
+            self._warnings.append((None, f"{more} more variables are not settings and are ignored"))
 
 
 def _decoded(raw: str) -> str:

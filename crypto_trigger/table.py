@@ -368,26 +368,6 @@ class Settings:
     def __repr__(self) -> str:
         return f"Settings({', '.join(map(repr, self.sources))})"
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The texts that must not appear in any output."""
-        rows = (getattr(self, setting.attribute) for setting in SETTINGS if setting.secret)
-        own = (*rows, self.nkey, *((self.creds.seed, self.creds.jwt) if self.creds else ()))
-        urls = (part for server in self.servers for part in (server.password, server.token))
-        # A user without a password is a token.
-        lone_user = self.user if self.password is None else None
-        return tuple(filter(None, (*own, *urls, lone_user, *self.ping_secrets)))
-
-    @property
-    def ping_secrets(self) -> tuple[str, ...]:
-        """The parts of the monitor's URLs that must not appear in any output; the URLs themselves are secrets, too."""
-        urls = tuple(filter(None, (self.ping_url, self.ping_fail_url)))
-        if not urls:
-            return ()
-        from crypto_trigger.web_address import secret_parts
-
-        return tuple(part for url in urls for part in secret_parts(url))
-
     def source(self, attribute: str) -> Source:
         """Return the source of a value."""
         return next(source for source in self.sources if source.setting.attribute == attribute)

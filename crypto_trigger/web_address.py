@@ -1,8 +1,8 @@
-"""Parse the http or https URL of a monitor, and tell its secret parts. Pure."""
+"""Parse the http or https URL of a monitor. Pure."""
 
 from __future__ import annotations
 
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from crypto_trigger.values import check_labels, is_host
 
@@ -27,9 +27,3 @@ def parse(raw: str) -> str:
     if "#" in raw:
         raise ValueError("holds a #, and what follows it would not be sent; write it as %23, or leave it out")
     return raw
-
-
-def secret_parts(address: str) -> tuple[str, ...]:
-    """Return the parts of a web address that are secrets by themselves: its path, its query, its password."""
-    url = urlsplit(address)
-    return tuple(filter(None, (url.path, url.query, url.password, unquote(url.password or ""))))

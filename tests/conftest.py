@@ -16,7 +16,7 @@ from support.programs import missing
 from support.proxy import Elsewhere
 from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
-from crypto_trigger import entry, signals
+from crypto_trigger import entry, masking, signals
 from crypto_trigger.server import Server
 
 
@@ -88,8 +88,9 @@ def _workplaces(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch, _workplaces):
-    """No settings from the machine, an empty working directory and home, and no signal of another test."""
+    """No settings from the machine, an empty working directory and home, and no signal or secret of another test."""
     monkeypatch.setattr(signals, "_came", 0)
+    monkeypatch.setattr(masking, "_kept", ())
     for name in list(os.environ):
         if name.startswith(("NATS_", "CRYPTO_TRIGGER_")) or name in ("TRACEPARENT", "TRACESTATE", "XDG_CONFIG_HOME"):
             monkeypatch.delenv(name)

@@ -17,7 +17,7 @@ from crypto_trigger.brokers.failures import CutShort, Phase
 from crypto_trigger.brokers.fault_table import RULES, SEE_LOG
 from crypto_trigger.brokers.jetstream_errors import API_RULES
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, NoAck, Rejected, Unavailable
-from crypto_trigger.masking import escaped
+from crypto_trigger.masking import escaped, masked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,5 +107,6 @@ def _own_words(error: Exception) -> str:
 
 def clean(text: str) -> str:
     """Return a server's text for use in one line: control characters escaped, cut after 200 characters."""
-    cut = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
+    # A secret must not be cut: its beginning would be shown.
+    cut = text if len(text) <= _LONGEST_TEXT else masked(text)[:_LONGEST_TEXT] + "..."
     return escaped(cut)

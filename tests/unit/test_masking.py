@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.masking import mask_url
+from crypto_trigger.masking import keep, mask_url, masked, secrets_in, shown
 from crypto_trigger.settings import load
 
 KEYS = {
@@ -126,3 +126,40 @@ URLS = {
 @pytest.mark.parametrize(("raw", "shown"), URLS.items())
 def test_of_a_url_is_shown_what_is_no_credential(raw, shown):
     assert mask_url(raw) == shown
+
+
+def test_a_secret_is_masked_in_every_form_in_which_it_is_written():
+    keep(["p@ss wörd/\\x"])
+    forms = ["p@ss wörd/\\x", "p%40ss%20w%C3%B6rd%2F%5Cx", "p@ss wörd/\\\\x", "p@ss w\\xf6rd/\\x"]
+    assert [masked(f"a {form} b") for form in forms] == ["a *** b"] * len(forms)
+
+
+def test_a_secret_of_several_lines_is_masked_as_a_whole_and_line_by_line():
+    keep(["first line\nsecond line\n"])
+    assert masked("first line\nsecond line\n") == masked("first line") == masked("second line") == "***"
+
+
+def test_a_long_text_is_cut_after_its_secrets_are_masked():
+    secret = "s" * 100
+    keep([secret])
+    assert shown(f"x{secret}") == "x***"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_address", "secrets"),
+    [
+        ("nats://worker:topsecret@h", True, ["topsecret"]),
+        ("topsecret@h", True, ["topsecret"]),
+        ("nats://a,nats://worker:topsecret@b", True, ["topsecret"]),
+        ("nats://worker:topsecret", True, ["topsecret"]),
+        ("nats://worker:topsecret@h", False, ["topsecret"]),
+        ("nats://nats.example.org:4222", True, []),
+        ("team@example.org", False, []),
+        ("/etc/nats/ca.pem", False, []),
+    ],
+)
+def test_of_an_address_the_password_is_the_secret_and_not_the_user_or_the_host(text, is_address, secrets):
+    keep(secrets_in(text, is_address=is_address))
+    assert [
+        word for word in ("topsecret", "worker", "nats.example.org", "example.org") if masked(word) != word
+    ] == secrets

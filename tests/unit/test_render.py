@@ -9,6 +9,7 @@ from support.timestamps import untimed
 
 from crypto_trigger import __version__
 from crypto_trigger.errors import BadPeer, ConfigError, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable
+from crypto_trigger.masking import keep
 from crypto_trigger.output import Output
 from crypto_trigger.render import report_data, report_line
 from crypto_trigger.report import Failure, Report, verdict
@@ -39,7 +40,7 @@ def test_what_a_terminal_would_obey_is_escaped(capsys):
 
 def test_a_secret_is_masked_wherever_it_turns_up(capsys):
     output = Output(verbose=True)
-    output.keep_secret(["hunter", "hunter2hunter", "short"])
+    keep(["hunter", "hunter2hunter", "short"])
     for say in (lambda text: output.answer(text, {}), output.failure, output.warn, output.detail):
         say("with hunter2hunter and hunter: short")
     output.traceback(ValueError("hunter2hunter"))
