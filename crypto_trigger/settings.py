@@ -269,8 +269,8 @@ class _Finder:
             warning = f"{masking.shown(name)} (from {seen[name]}) is not a setting and is ignored{meant}"
             self._warnings.append((None, warning))
         if len(unknown) > _MOST_WARNINGS:
-            more = len(unknown) - _MOST_WARNINGS
-            self._warnings.append((None, f"{more} more variables are not settings and are ignored"))
+            number = len(unknown) - _MOST_WARNINGS
+            self._warnings.append((None, f"{number} more variables are not settings and are ignored"))
 
 
 def _decoded(raw: str) -> str:
