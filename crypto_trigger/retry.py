@@ -159,7 +159,10 @@ class GaveUp(Exception):
             if self.limits.by_slot:
                 return Unavailable(f"{where}no answer until the end of its slot", "was it started too late?")
             limit = self.limits.give_up_after
-            return Unavailable(f"{where}no answer in {limit:g}s", "is CRYPTO_TRIGGER_GIVE_UP_AFTER too short?")
+            return Unavailable(
+                f"{where}no answer in {limit:g}s",
+                "is CRYPTO_TRIGGER_GIVE_UP_AFTER too short, or is the server overloaded?",
+            )
         message = f"{self.last.message} ({counted})" if self.last.retryable else self.last.message
         return self.last.reworded(message, self.last.hint)
 

@@ -75,9 +75,18 @@ class Connection:
     """
 
     def __init__(
-        self, server: Address, access: Access, attempt: Attempt, names: Callable[[], Mapping[str, str]]
+        self,
+        server: Address,
+        access: Access,
+        attempt: Attempt,
+        names: Callable[[], Mapping[str, str]],
+        silent: dict[str, float],
     ) -> None:
-        """Take a function that returns the names for the table of faults, except `subject` (see `faults.explain`)."""
+        """Take a function that returns the names for the table of faults, except `subject` (see `faults.explain`).
+
+        `silent` has, for each server where nobody answers for JetStream, since when: a time of the event loop. All
+        connections of a run share it.
+        """
         self.server = server
         self.client = Client()
         self._access = access
@@ -90,6 +99,8 @@ class Connection:
         self._answers: WeakValueDictionary[str, Answers] = WeakValueDictionary()
         self._collected: list[Exception] = []
         self._closed = False
+        self._silent = silent
+        self._heard = False
         self._descriptor = -1
         self.shutting_down = False
 
@@ -108,6 +119,26 @@ class Connection:
             return None
         major, minor, patch = (int(number[:_DIGITS]) for number in numbers)
         return major, minor, patch
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server is in a cluster. Then another one may have JetStream, and be away."""
+        return bool(self._greeting.get("cluster"))
+
+    def answered(self) -> None:
+        """Note that somebody answers for JetStream."""
+        self._heard = True
+        self._silent.pop(str(self.server), None)
+
+    def unanswered(self, asked: float) -> float:
+        """Note that nobody answers for JetStream. Return for how long, in seconds; `asked` is a time of the loop.
+
+        Somebody who has answered another question on this connection is there.
+        """
+        if self._heard:
+            return 0.0
+        since = self._silent.setdefault(str(self.server), asked)
+        return asyncio.get_running_loop().time() - since
 
     @property
     def domain(self) -> str | None:

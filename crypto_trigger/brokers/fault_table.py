@@ -158,7 +158,7 @@ RULES = (
         Unavailable,
         Fact.NO_ANSWER,
         "no answer within the timeout",
-        "is the address right? If the server wants TLS first, set NATS_TLS_FIRST=true",
+        "is the address right, or is the server overloaded? If the server wants TLS first, set NATS_TLS_FIRST=true",
     ),
     # Permissions
     Rule(
@@ -267,10 +267,10 @@ RULES = (
         Phase.ASK,
         (nats.errors.NoRespondersError,),
         (),
-        Unusable,
+        Unavailable,
         Fact.NO_RESPONDERS,
-        "JetStream is off",
-        "start the server with JetStream: nats-server -js",
+        "nobody answers for JetStream",
+        "are the servers with JetStream down or starting? Is it a leaf node whose hub is away?",
     ),
     Rule(
         Phase.ASK,
@@ -318,7 +318,7 @@ RULES = (
         Unavailable,
         Fact.NO_ANSWER,
         "no answer from the NATS Streaming cluster {cluster} within the timeout",
-        "is NATS_CLUSTER_ID its cluster?",
+        "is NATS_CLUSTER_ID its cluster, or is the server overloaded?",
     ),
     Rule(
         Phase.JOIN,

@@ -33,6 +33,7 @@ class Servers:
         """Load certificates and keys. Raises ConfigError if they cannot be used."""
         self.settings = settings
         self.access = Access.from_settings(settings)
+        self._silent: dict[str, float] = {}
 
     @asynccontextmanager
     async def connect(self, attempt: Attempt) -> AsyncIterator[Connection]:
@@ -55,7 +56,7 @@ class Servers:
                 continue
             for number, address in enumerate(addresses):
                 limit = self._limit(attempt, servers_left + len(addresses) - number - 1)
-                connection = Connection(server, self.access, attempt, names)
+                connection = Connection(server, self.access, attempt, names, self._silent)
                 try:
                     await connection.open(address, limit)
                 except BrokerError as error:

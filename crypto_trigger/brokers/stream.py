@@ -27,6 +27,9 @@ NANOSECONDS = 10**9
 # A status 503 may mean that a leader is being elected (ADR-22). Like nats.go, ask twice more, 250 ms apart.
 _NO_RESPONDERS_RETRIES = 2
 _NO_RESPONDERS_WAIT = 0.25
+# A server that is in no cluster has no JetStream if nobody has responded for this long: in seconds, and as a share of
+# the deadline.
+_OFF_AFTER, _OFF_SHARE = 5.0, 0.25
 # Older servers ignore Nats-Expected-Last-Subject-Sequence in some cases, or cannot read a subject's last message.
 LEAST_VERSION = (2, 9)
 _EXPECTED_STREAM = "Nats-Expected-Stream"
@@ -303,33 +306,51 @@ class Stream:
         return await self._with_retries(ask, subject)
 
     async def _with_retries(self, request: Callable[[], Coroutine[Any, Any, T]], subject: str) -> T:
-        """Ask, and ask again while nobody responds. JetStream is off only if nobody responds to the last request."""
-        for _ in range(_NO_RESPONDERS_RETRIES):
+        """Ask, and ask again while nobody responds. Raises Unavailable if nobody does, Unusable if JetStream is off."""
+        asked = asyncio.get_running_loop().time()
+        for left in reversed(range(_NO_RESPONDERS_RETRIES + 1)):
             try:
-                return await self.connection.ask(request(), subject, Phase.ASK)
+                answer = await self.connection.ask(request(), subject, Phase.ASK)
             except BrokerError as error:
                 if error.fact != Fact.NO_RESPONDERS:
+                    if error.code:
+                        self.connection.answered()
                     raise
+                if not left:
+                    raise self._nobody(error, asked) from error
+            else:
+                self.connection.answered()
+                return answer
             await asyncio.sleep(_NO_RESPONDERS_WAIT)
-        try:
-            return await self.connection.ask(request(), subject, Phase.ASK)
-        except BrokerError as error:
-            if error.fact != Fact.NO_RESPONDERS:
-                raise
-            server = self.connection.server
-            if self.connection.shutting_down:
-                raise Unavailable(
-                    f"{server}: the server is shutting down (lame duck mode)",
-                    "run it again when the server is back, or list a second one in NATS_URL",
-                    Fact.JETSTREAM_BUSY,
-                ) from error
-            if self._domain:
-                raise Unavailable(
-                    f"{server}: JetStream domain {self._domain} does not answer",
-                    "check NATS_JS_DOMAIN, and the leaf node connection to it",
-                    Fact.JETSTREAM_BUSY,
-                ) from error
-            raise
+        raise AssertionError  # the last request returns or raises
+
+    def _nobody(self, error: BrokerError, asked: float) -> BrokerError:
+        """Return the error if nobody has responded since `asked`, a time of the event loop.
+
+        JetStream is off only if the server is in no cluster, and nobody has answered for some time. Otherwise those who
+        have it may be back soon.
+        """
+        server = self.connection.server
+        if self.connection.shutting_down:
+            return Unavailable(
+                f"{server}: the server is shutting down (lame duck mode)",
+                "run it again when the server is back, or list a second one in NATS_URL",
+                Fact.JETSTREAM_BUSY,
+            )
+        if self._domain:
+            return Unavailable(
+                f"{server}: JetStream domain {self._domain} does not answer",
+                "check NATS_JS_DOMAIN, and the leaf node connection to it",
+                Fact.JETSTREAM_BUSY,
+            )
+        patience = min(_OFF_AFTER, self._settings.give_up_after.total_seconds() * _OFF_SHARE)
+        if self.connection.clustered or self.connection.unanswered(asked) < patience:
+            return error
+        return Unusable(
+            f"{server}: JetStream is off",
+            "start the server with JetStream: nats-server -js; or, if it is a leaf node: is its hub away?",
+            Fact.JETSTREAM_OFF,
+        )
 
     async def names_for(self, subject: str) -> list[str]:
         """Return the names of the streams that take messages of `subject`. Raises a BrokerError."""

@@ -98,12 +98,15 @@ class Cluster:
         self._stack = ExitStack()
         self._loop = Loop()
         self.nodes = []
+        # Where a further server can join, which nothing can cut off.
+        self.routes = ""
 
     def __enter__(self):
         with ExitStack() as stack:
             stack.enter_context(self._loop)
             free = iter(free_ports(2 * len(self._names)))
             ports = dict(zip(self._names, free, strict=False))
+            self.routes = ",".join(f"nats://127.0.0.1:{port}" for port in ports.values())
             ways = {
                 (a, b): stack.enter_context(contextlib.closing(Link(self._loop, ports[b])))
                 for a in self._names
