@@ -157,7 +157,7 @@ class GaveUp(Exception):
         if self.last is None:
             where = f"{self.where}: " if self.where else ""
             if self.limits.by_slot:
-                return Unavailable(f"{where}no answer until the end of its slot", "was it started too late?")
+                return Unavailable(f"{where}no answer until the end of its slot", "start it earlier in its slot")
             limit = self.limits.give_up_after
             return Unavailable(
                 f"{where}no answer in {limit:g}s",

@@ -84,6 +84,11 @@ class Address(NamedTuple):
         return str(self)
 
     @property
+    def name(self) -> str:
+        """The host without the dot at its end: the name in its certificate and in SNI (RFC 6066, section 3)."""
+        return self.host.removesuffix(".")
+
+    @property
     def anonymous(self) -> Address:
         """The same address without credentials."""
         return self._replace(user="", password="", token="")

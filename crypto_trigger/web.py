@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import string
 import time
 from base64 import b64encode
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
 from socket import gaierror
 from threading import Thread
 from typing import IO, Any, NamedTuple
@@ -15,6 +16,8 @@ from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from crypto_trigger import __version__, signals
+from crypto_trigger.certificates import CertificateFault, OtherName, SelfSigned, UnknownIssuer, chain_of, fault_of
+from crypto_trigger.masking import escaped
 from crypto_trigger.streams import LEAST
 
 # In bytes: what is read of one answer.
@@ -22,7 +25,6 @@ _MOST_READ = 10_000
 _MOST_REDIRECTS = 5
 # How often a wait checks whether a signal came, in seconds.
 _POLL_SECONDS = 0.05
-_CERTIFICATE_OF_ANOTHER_HOST = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH (openssl-verify(1))
 
 
 class Request(NamedTuple):
@@ -161,12 +163,31 @@ def _connection(url: str, headers: dict[str, str], seconds: float) -> tuple[HTTP
 
 
 def _open(encrypted: bool, host: str, port: int | None, seconds: float) -> HTTPConnection:
-    if not encrypted:
-        connection = HTTPConnection(host, port, timeout=seconds)
-    else:
-        connection = HTTPSConnection(host, port, timeout=seconds, context=ssl.create_default_context())
+    connection = (_Encrypted if encrypted else HTTPConnection)(host, port, timeout=seconds)
     connection.response_class = _Head
     return connection
+
+
+class _Encrypted(HTTPConnection):
+    """An HTTPS connection. The certificate is for the host without the dot at its end (RFC 6066, section 3).
+
+    Certificates are verified as those of NATS servers are, by the authorities of the system or of SSL_CERT_FILE.
+    """
+
+    default_port = HTTPS_PORT
+
+    def connect(self) -> None:
+        super().connect()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_default_certs()
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        host = (self._tunnel_host or self.host).removesuffix(".")  # type: ignore[attr-defined]
+        encrypted = context.wrap_socket(self.sock, server_hostname=host, do_handshake_on_connect=False)
+        self.sock = encrypted
+        try:
+            encrypted.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            raise fault_of(error, chain_of(encrypted)) from error
 
 
 class _Proxy(NamedTuple):
@@ -215,6 +236,20 @@ class _Limited:
         return getattr(self._file, name)
 
 
+def _certificate_fault(error: CertificateFault | ssl.SSLCertVerificationError) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return error.verify_message
+        case OtherName():  # its text has the names
+            return "it is for another host"
+        case SelfSigned() | UnknownIssuer():
+            is_set = os.environ.get("SSL_CERT_FILE")
+            known = "SSL_CERT_FILE does not contain it" if is_set else "set SSL_CERT_FILE to a file that contains it"
+            return f"{escaped(str(error))}; {known}"
+        case _:
+            return escaped(str(error))
+
+
 def _in_words(error: Exception | None) -> WebError:
     """Return what went wrong, without the address: the texts of some exceptions contain it."""
     again = True
@@ -225,10 +260,8 @@ def _in_words(error: Exception | None) -> WebError:
             said = "no answer in time"
         case gaierror():
             said = f"its host cannot be found: {(error.strerror or 'unknown error').lower()}"
-        case ssl.SSLCertVerificationError():
-            other = error.verify_code in _CERTIFICATE_OF_ANOTHER_HOST
-            said = f"its certificate does not verify: {'it is for another host' if other else error.verify_message}"
-            again = False
+        case CertificateFault() | ssl.SSLCertVerificationError():
+            said, again = f"its certificate does not verify: {_certificate_fault(error)}", False
         case ssl.SSLError():
             said = "the TLS handshake failed"
         case OSError():

@@ -314,11 +314,10 @@ class Connection:
             # The run ends long before the first ping. Our own timeouts find a server that does not answer.
             "ping_interval": 3600,
         }
+        options["tls_hostname"] = server.name
         if access.tls and self._wants_tls:
             access.tls.handshakes = 0
-            options |= {"tls": access.tls, "tls_hostname": server.host, "tls_handshake_first": access.tls_first}
-        else:
-            options |= {"tls_hostname": server.host}
+            options |= {"tls": access.tls, "tls_handshake_first": access.tls_first}
         # The order of nats.go: credentials in the URL take precedence.
         if server.user or server.password:
             options |= self._guarded(user=server.user, password=server.password)
@@ -416,6 +415,10 @@ class Connection:
         # The table of faults is loaded after a failure only.
         from crypto_trigger.brokers.faults import explain
 
+        if isinstance(error, ssl.SSLCertVerificationError) and self._access.tls:
+            from crypto_trigger.certificates import chain_of, fault_of
+
+            error = fault_of(error, chain_of(self._access.tls.last), self.server.name)
         explained = explain(error, phase, str(self.server), {**self._names(), "subject": subject})
         if phase == Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:
             return self._about_certificate(explained)

@@ -13,6 +13,14 @@ import nats.errors
 import nats.js.errors
 
 from crypto_trigger.brokers.failures import ConnectionLost, Phase, Refusal, Violation
+from crypto_trigger.certificates import (
+    AuthorityExpired,
+    Expired,
+    NotYetValid,
+    OtherName,
+    SelfSigned,
+    UnknownIssuer,
+)
 from crypto_trigger.errors import BadPeer, BrokerError, Denied, Fact, NoAck, Rejected, Unavailable, Unusable
 
 
@@ -35,7 +43,6 @@ class Rule(NamedTuple):
 
 
 _PORT = "is this the server's client port?"
-_TLS = "check NATS_CA and the server's certificate"
 _CLIENT_CERT = "check NATS_CERT and NATS_KEY"
 _INBOX = "allow subscribing to the inbox, or set NATS_INBOX_PREFIX"
 _SERVICE = "does another service listen on the subject?"
@@ -44,18 +51,22 @@ SEE_LOG = "see the server's log"
 _NONSENSE = (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
 _CLIENT = (nats.errors.Error, ConnectionLost)
 
+
+def _certificate(fault: type[Exception], hint: str) -> Rule:
+    says = "the server's certificate does not verify: "
+    return Rule(Phase.CONNECT, (fault,), (), BadPeer, Fact.CERTIFICATE_NOT_TRUSTED, says, hint)
+
+
 # The first row that applies is used.
 RULES = (
     # TLS
-    Rule(
-        Phase.CONNECT,
-        (ssl.SSLCertVerificationError,),
-        (),
-        BadPeer,
-        Fact.CERTIFICATE_NOT_TRUSTED,
-        "the server's certificate does not verify: ",
-        _TLS,
-    ),
+    _certificate(Expired, "renew it on the server"),
+    _certificate(AuthorityExpired, "replace that authority's certificate in NATS_CA, or in the system"),
+    _certificate(NotYetValid, "check the clock of this host"),
+    _certificate(OtherName, "check NATS_URL, or give the server a certificate for this name"),
+    _certificate(SelfSigned, "{trust} this certificate"),
+    _certificate(UnknownIssuer, "{trust} that issuer's certificate"),
+    _certificate(ssl.SSLCertVerificationError, "check the server's certificate"),
     Rule(
         Phase.BEFORE,
         (ssl.SSLError,),
@@ -83,7 +94,7 @@ RULES = (
         "what the server sends is not TLS",
         "check NATS_TLS_FIRST: it is only for servers with handshake_first",
     ),
-    Rule(Phase.CONNECT, (ssl.SSLError,), (), BadPeer, Fact.TLS_FAILED, "TLS failed: ", _TLS),
+    Rule(Phase.CONNECT, (ssl.SSLError,), (), BadPeer, Fact.TLS_FAILED, "TLS failed: ", SEE_LOG),
     # Connecting
     Rule(
         Phase.BEFORE,

@@ -30,8 +30,9 @@ def explain(error: Exception, phase: int, where: str, names: Mapping[str, str]) 
     """Return the error of ours that `error` means in `phase`, or `error` itself if it is not in the table.
 
     `where` names the server. `names` are the names in braces in the table's texts: `subject`, `stream`, `cluster`,
-    `who` (the credentials in force and where they came from), `check` (what to do about them) and `setup` (the command
-    that creates the stream).
+    `who` (the credentials in force and where they came from), `check` (what to do about them), `running` (whether
+    NATS_URL is set), `trust` (that NATS_CA lacks something, without saying what) and `setup` (the command that creates
+    the stream).
     """
     if isinstance(error, (BrokerError, ConfigError)):
         return error

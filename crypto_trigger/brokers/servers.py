@@ -93,6 +93,9 @@ class Servers:
         running = "is the server running?"
         if settings.source("servers").layer == Layer.DEFAULT:
             running = f"{running} NATS_URL is not set, and this is its default"
+        trust = "NATS_CA is not set: set it to a file with"
+        if settings.ca:
+            trust = settings.source("ca").problem("does not contain")
         return {
             "stream": settings.stream,
             "cluster": settings.cluster_id,
@@ -102,6 +105,7 @@ class Servers:
             else f"set {', '.join(_CREDENTIALS[:-1])} or {_CREDENTIALS[-1]}",
             "setup": command_line(settings, "setup"),
             "running": running,
+            "trust": trust,
         }
 
     async def _addresses(self, server: Address, limit: float, names: Callable[[], Mapping[str, str]]) -> list[str]:

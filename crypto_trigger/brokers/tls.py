@@ -12,19 +12,26 @@ if TYPE_CHECKING:
 
 
 class CountingContext(ssl.SSLContext):
-    """A TLS context that counts its handshakes: the only public way to see whether nats-py has upgraded to TLS."""
+    """A TLS context that counts its handshakes: the only public way to see whether nats-py has upgraded to TLS.
+
+    `last` is the last of them.
+    """
 
     handshakes = 0
+    last: ssl.SSLObject | None = None
 
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:  # noqa: ANN401 - passed on as they are
         """Begin a handshake, as `ssl.SSLContext` does."""
         self.handshakes += 1
-        return super().wrap_bio(*args, **kwargs)
+        self.last = super().wrap_bio(*args, **kwargs)
+        return self.last
 
 
 def context_of(settings: Settings) -> CountingContext:
     """Load the certificates. Raises ConfigError with one line for each variable that cannot be used."""
     context = CountingContext(ssl.PROTOCOL_TLS_CLIENT)
+    # Every certificate in the file is trusted, an intermediate or the server's own too, as in Go.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     problems = []
     try:
         if settings.ca:

@@ -12,8 +12,9 @@ from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
-from support.certificates import Authority
+from support.certificates import EXPIRED, TO_COME, Authority
 from support.imports import modules_of
+from support.lookups import found_here
 from support.monitors import (
     FAILURE,
     SCRIPTS,
@@ -47,6 +48,7 @@ PUBLISHED = "; the outcome is still published (status 0)"
 REFUSED = "; the outcome is still config (status 78)"
 # What everything may take beyond the deadline, and what starting an interpreter may take, in seconds.
 BEYOND, START = 1.0, 8.0
+MOMENT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
 
 @pytest.fixture
@@ -372,25 +374,51 @@ def test_the_authorities_of_the_system_are_trusted(run, authority, pinging, monk
 @pytest.mark.parametrize(
     ("certificate", "trusted", "says"),
     [
-        ({"name": "unknown"}, False, "its certificate does not verify: unable to get local issuer certificate"),
-        ({"name": "old", "expired": True}, True, "its certificate does not verify: certificate has expired"),
-        (
-            {"name": "other", "hosts": ("monitor.example",)},
-            True,
-            "its certificate does not verify: it is for another host",
-        ),
+        ({}, False, r"its issuer 'ours authority' is not trusted; SSL_CERT_FILE does not contain it"),
+        ({}, None, r"its issuer 'ours authority' is not trusted; set SSL_CERT_FILE to a file that contains it"),
+        ({"self_signed": True}, False, r"it is self-signed, and not trusted; SSL_CERT_FILE does not contain it"),
+        ({"lasts": EXPIRED}, True, rf"it expired on {MOMENT}"),
+        ({"lasts": TO_COME}, True, rf"it is valid from {MOMENT}"),
+        ({"hosts": ("monitor.example",)}, True, r"it is for another host"),
     ],
-    ids=["unknown", "expired", "other-host"],
+    ids=["unknown issuer", "no file", "self-signed", "expired", "to come", "other host"],
 )
 def test_a_certificate_that_does_not_verify_is_one_warning(
     certificate, trusted, says, run, authority, pinging, monkeypatch
 ):
-    monkeypatch.setenv("SSL_CERT_FILE", authority.path if trusted else "/dev/null")
-    with Monitor(certificate=authority.issue(**certificate)) as monitor:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    if trusted is not None:
+        monkeypatch.setenv("SSL_CERT_FILE", authority.path if trusted else "/dev/null")
+    with Monitor(certificate=authority.issue("bad", **certificate)) as monitor:
         pinging(monitor)
         result = run("publish", *FAILS)
     assert monitor.asked == []
-    assert result.err.splitlines()[1:] == [WARNING + says + REFUSED]
+    (warning,) = result.err.splitlines()[1:]
+    said = warning.removeprefix(f"{WARNING}its certificate does not verify: ").removesuffix(REFUSED)
+    assert re.fullmatch(says, said)
+
+
+@pytest.mark.parametrize("trusted", ["the authority above", "the one that signed it", "the server's own"])
+def test_any_certificate_of_ssl_cert_file_is_an_authority(trusted, run, tmp_path, pinging, monkeypatch):
+    root = Authority(tmp_path, "root")
+    middle = Authority(tmp_path, "middle", root)
+    own = middle.issue("monitor", with_authority=True)
+    paths = {"the authority above": root.path, "the one that signed it": middle.path, "the server's own": own.cert}
+    monkeypatch.setenv("SSL_CERT_FILE", paths[trusted])
+    with Monitor(certificate=own) as monitor:
+        pinging(monitor)
+        assert "warning" not in run("publish", *FAILS).err
+    assert monitor.told == [FAILURE]
+
+
+def test_the_dot_at_the_end_of_a_host_is_not_in_its_certificate(run, authority, pinging, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", authority.path)
+    asked = found_here(monkeypatch, "monitor.example.")
+    with Monitor(certificate=authority.issue("dotted", hosts=("monitor.example",))) as monitor:
+        pinging(f"https://monitor.example.:{monitor.port}/{TOKEN}")
+        assert "warning" not in run("publish", *FAILS).err
+    assert monitor.told == [FAILURE]
+    assert (asked, monitor.names) == (["monitor.example."], ["monitor.example"])
 
 
 def test_tls_to_a_server_without_it_is_one_warning(run, monitor, monkeypatch):

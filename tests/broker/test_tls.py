@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
-from support.certificates import Authority
+from support.certificates import EXPIRED, Authority
 from support.processes import execute, freeze, is_one_clean_line
 from support.scripted import Scripted, info
 from support.streams import add_stream, stored
@@ -42,7 +42,7 @@ def papers(tmp_path_factory):
         ours.path,
         other.path,
         ours.issue("server"),
-        ours.issue("expired", expired=True),
+        ours.issue("expired", lasts=EXPIRED),
         ours.issue("elsewhere", ["elsewhere.example", "192.0.2.1"]),
         ours.issue("client"),
         other.issue("stranger"),
@@ -146,12 +146,18 @@ class Distrusted(NamedTuple):
 
 
 DISTRUSTED = [
-    Distrusted("an unknown authority", 76, "unable to get local issuer certificate", ca="other_ca"),
-    Distrusted("the machine's authorities", 76, "the server's certificate does not verify", ca=""),
+    Distrusted("an unknown authority", 76, "its issuer 'ours authority' is not trusted; nats_ca '", ca="other_ca"),
+    Distrusted(
+        "the machine's authorities", 76, "its issuer 'ours authority' is not trusted; nats_ca is not set", ca=""
+    ),
     Distrusted("nats:// to a server that wants TLS", 76, "certificate does not verify", ca="", scheme="nats"),
-    Distrusted("an expired certificate", 76, "certificate has expired", pair="expired"),
-    Distrusted("another host's certificate", 76, "hostname mismatch", pair="elsewhere"),
-    Distrusted("another address's certificate", 76, "ip address mismatch", pair="elsewhere", host="127.0.0.1"),
+    Distrusted("an expired certificate", 76, "certificate does not verify: it expired on ", pair="expired"),
+    Distrusted(
+        "another host's certificate", 76, "it is for elsewhere.example, 192.0.2.1, not for localhost;", pair="elsewhere"
+    ),
+    Distrusted(
+        "another address's certificate", 76, "192.0.2.1, not for 127.0.0.1;", pair="elsewhere", host="127.0.0.1"
+    ),
     Distrusted("no client certificate", 77, "the server requires a client certificate", verify=True),
     Distrusted("a stranger's certificate", 77, "refuses the client certificate", verify=True, client="stranger"),
 ]

@@ -47,7 +47,7 @@ FLOORS = (
     {"arrival"},
     {"history", "strip", "findings"},
     {"freshness"},
-    {"trigger", "credentials", "layout", "web_address"},
+    {"certificates", "trigger", "credentials", "layout", "web_address"},
     {"exposition", "help_page", "values"},
     {"streams"},
     {"errors", "signals", "files", "masking"},

@@ -152,18 +152,20 @@ SERVICES = (Healthchecks, UptimeKuma, Cronitor, BetterStack, Sentry, Snitch)
 
 class Monitor:
     """A service on a free port of 127.0.0.1. `asked` holds the requests, `told` what the service made of them.
+    `names` holds the names that clients of TLS asked for (SNI).
 
     `answers` are answers given before those of the service, one for each request. With a certificate it speaks TLS.
     """
 
     def __init__(self, service=None, certificate=None, answers=()):
         self.service = service or Healthchecks()
-        self.asked, self.told = [], []
+        self.asked, self.told, self.names = [], [], []
         self._answers = list(answers)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*certificate)
+            context.sni_callback = lambda _, name, __: self.names.append(name)
             # The handshake is made in the thread of the connection.
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False

@@ -51,6 +51,7 @@ SHOWN = {
     "check": "check these credentials",
     "setup": "crypto-trigger setup",
     "running": "is the server running?",
+    "trust": "NATS_CA is not set: set it to a file with",
 }
 
 
@@ -66,7 +67,8 @@ def line(says, hint):
 
 def shown(exception):
     module = exception.__module__
-    return f"`{'' if module in ('builtins', ConnectionLost.__module__) else f'{module}.'}{exception.__name__}`"
+    ours = module == "builtins" or module.startswith("crypto_trigger.")
+    return f"`{'' if ours else f'{module}.'}{exception.__name__}`"
 
 
 def rows():
