@@ -297,8 +297,8 @@ def _merge_secret_file(parsed: dict[str, Any], found: _Finder, attribute: str) -
 def _prefer_flags(parsed: dict[str, Any], found: _Finder) -> None:
     """Drop the credentials of weaker layers, those in the servers' URLs too, if a flag gives credentials.
 
-    Between credentials of different kinds the order of nats.go decides. Without this, a user and a password of the
-    environment would be sent in place of the credentials file on the command line.
+    Without this, a user and a password of the environment would be sent in place of the credentials file on the command
+    line, wherever the server asks for no signature.
     """
     given = next((name for name in _CREDENTIAL_FLAGS if found.sources[name].layer == Layer.FLAG), None)
     if given is None:

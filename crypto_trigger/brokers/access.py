@@ -85,6 +85,11 @@ class Access:
         )
 
     @property
+    def signs(self) -> bool:
+        """Whether there is a key to sign with: that of the credentials file, or an nkey."""
+        return self.creds is not None or self.nkey is not None
+
+    @property
     def user_credentials(self) -> RawCredentials:
         """The content of the credentials file, with the markers and line ends that nats-py expects."""
         from nats.aio.client import RawCredentials

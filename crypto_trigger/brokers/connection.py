@@ -79,13 +79,13 @@ class Connection:
         server: Address,
         access: Access,
         attempt: Attempt,
-        names: Callable[[], Mapping[str, str]],
+        names: Callable[[bool], Mapping[str, str]],
         silent: dict[str, float],
     ) -> None:
         """Take a function that returns the names for the table of faults, except `subject` (see `faults.explain`).
 
-        `silent` has, for each server where nobody answers for JetStream, since when: a time of the event loop. All
-        connections of a run share it.
+        It is told whether the server asks for a signature. `silent` has, for each server where nobody answers for
+        JetStream, since when: a time of the event loop. All connections of a run share it.
         """
         self.server = server
         self.client = Client()
@@ -293,6 +293,11 @@ class Connection:
         return self.client._server_info  # noqa: SLF001 - nats-py shows it nowhere else
 
     @property
+    def _asks_signature(self) -> bool:
+        """Whether the server asks for a signature by an nkey, a user JWT's too: nats-py then sends no password."""
+        return "nonce" in self._greeting
+
+    @property
     def _wants_tls(self) -> bool:
         return self.server.tls or self._access.wants_tls
 
@@ -318,20 +323,24 @@ class Connection:
         if access.tls and self._wants_tls:
             access.tls.handshakes = 0
             options |= {"tls": access.tls, "tls_handshake_first": access.tls_first}
-        # The order of nats.go: credentials in the URL take precedence.
+        # Where the server asks for a signature, nats-py sends the JWT or nkey, and a token; otherwise the user and
+        # password, else the token. As in nats.go, those in the URL take the place of those in the settings.
         if server.user or server.password:
             options |= self._guarded(user=server.user, password=server.password)
         elif server.token:
             options |= self._guarded(token=server.token)
-        elif access.user is not None:
-            options |= self._guarded(user=access.user, password=access.password or "")
-        elif access.creds is not None:
-            # nats-py asks for the token before it sends the JWT, so the guard runs first. An empty token has no effect.
-            options |= {"user_credentials": access.user_credentials, **self._guarded(token="")}
+        else:
+            if access.user is not None:
+                options |= self._guarded(user=access.user, password=access.password or "")
+            if access.token is not None:
+                options |= self._guarded(token=access.token)
+        if access.creds is not None:
+            options["user_credentials"] = access.user_credentials
         elif access.nkey is not None:
             options["nkeys_seed_str"] = access.nkey
-        elif access.token is not None:
-            options |= self._guarded(token=access.token)
+        if "token" not in options and access.signs:
+            # nats-py asks for the token before it sends the JWT, so the guard runs first. An empty token has no effect.
+            options |= self._guarded(token="")
         return options
 
     def _guarded(self, **secrets: str) -> dict[str, Callable[[], str]]:
@@ -419,7 +428,7 @@ class Connection:
             from crypto_trigger.certificates import chain_of, fault_of
 
             error = fault_of(error, chain_of(self._access.tls.last), self.server.name)
-        explained = explain(error, phase, str(self.server), {**self._names(), "subject": subject})
+        explained = explain(error, phase, str(self.server), {**self._names(self._asks_signature), "subject": subject})
         if phase == Phase.CONNECT and isinstance(explained, BrokerError) and explained.fact in _ENDED:
             return self._about_certificate(explained)
         return explained

@@ -81,14 +81,15 @@ class Servers:
     def _limit(self, attempt: Attempt, steps: int) -> float:
         return min(self.access.timeout, attempt.share(steps))
 
-    def _names(self, server: Address) -> Mapping[str, str]:
+    def _names(self, server: Address, asks_signature: bool) -> Mapping[str, str]:
         """Return the names for the table of faults, except `subject` (see `faults.explain`)."""
         from crypto_trigger.command_line import command_line
-        from crypto_trigger.credentials import NONE
+        from crypto_trigger.credentials import NONE, in_force, remarks
         from crypto_trigger.setting import Layer
 
         settings = self.settings
-        who = settings.credentials_in_force(server)
+        who = in_force(settings, server, asks_signature=asks_signature)
+        clauses = remarks(settings, server, asks_signature=asks_signature)
         known = who != NONE
         running = "is the server running?"
         if settings.source("servers").layer == Layer.DEFAULT:
@@ -100,7 +101,7 @@ class Servers:
             "stream": settings.stream,
             "cluster": settings.cluster_id,
             "who": who if known else "a client without credentials",
-            "check": "check these credentials"
+            "check": f"check these credentials{clauses}"
             if known
             else f"set {', '.join(_CREDENTIALS[:-1])} or {_CREDENTIALS[-1]}",
             "setup": command_line(settings, "setup"),
@@ -108,7 +109,7 @@ class Servers:
             "trust": trust,
         }
 
-    async def _addresses(self, server: Address, limit: float, names: Callable[[], Mapping[str, str]]) -> list[str]:
+    async def _addresses(self, server: Address, limit: float, names: Callable[[bool], Mapping[str, str]]) -> list[str]:
         """Return the server's addresses. Raises a BrokerError, or ConfigError for an invalid host name."""
         try:
             return await resolve(server.host, server.port, limit)
@@ -129,7 +130,7 @@ class Servers:
         except OSError as error:
             from crypto_trigger.brokers.faults import explain
 
-            explained = explain(error, Phase.CONNECT, str(server), {**names(), "subject": ""})
+            explained = explain(error, Phase.CONNECT, str(server), {**names(False), "subject": ""})
             if explained is error:
                 raise
             raise explained from error

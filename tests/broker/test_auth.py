@@ -195,6 +195,73 @@ def test_credentials_files_are_accepted_or_named(status, content, place, realm, 
         assert "NATS_CREDS '" in ended.err
 
 
+USER = {"NATS_USER": "worker", "NATS_PASSWORD": "right"}
+OLD_USER = {"NATS_USER": "worker", "NATS_PASSWORD": "old"}
+# A server of each kind; what it is given in the URL and in variables, with something old besides.
+MIXED = [
+    ("JWT", "worker:old", {"NATS_CREDS": "right.creds"}),
+    ("JWT", "old", {"NATS_CREDS": "right.creds", "NATS_NKEY": "old.nk"}),
+    ("JWT", "", {"NATS_CREDS": "right.creds", **OLD_USER, "NATS_TOKEN": "old"}),
+    ("nkey", "worker:old", {"NATS_NKEY": "right.nk"}),
+    ("nkey", "old", {"NATS_NKEY": "right.nk"}),
+    ("nkey", "", {"NATS_NKEY": "right.nk", **OLD_USER, "NATS_TOKEN": "old"}),
+    ("user", "worker:right", {"NATS_CREDS": "old.creds", "NATS_TOKEN": "old"}),
+    ("user", "", {**USER, "NATS_CREDS": "old.creds", "NATS_TOKEN": "old"}),
+    ("user", "", {**USER, "NATS_NKEY": "old.nk"}),
+    ("token", "right", {"NATS_CREDS": "old.creds", **OLD_USER}),
+    ("token", "", {"NATS_TOKEN": "right", "NATS_CREDS": "old.creds"}),
+    ("token", "", {"NATS_TOKEN": "right", "NATS_NKEY": "old.nk"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "userinfo", "settings"), MIXED)
+def test_credentials_that_the_server_does_not_ask_for_do_no_harm(kind, userinfo, settings, realm, tmp_path):
+    key = Key(nkeys.PREFIX_BYTE_USER)
+    files = {"right.creds": realm.creds(), "right.nk": key.seed}
+    files |= {"old.creds": Realm().creds(), "old.nk": Key(nkeys.PREFIX_BYTE_USER).seed}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    config = {
+        "JWT": realm.config(),
+        "nkey": f"accounts {{ A {{ jetstream: enabled, users: [{{nkey: {key.public}}}] }} }}",
+        "user": users(user("worker", "right")),
+        "token": "authorization { token: right }",
+    }[kind]
+    given = {name: str(tmp_path / value) if value in files else value for name, value in settings.items()}
+    with serving(tmp_path, config) as server:
+        given |= {**SETTINGS, "NATS_URL": with_user(server.url, userinfo) if userinfo else server.url}
+        for command in ("setup", "publish"):
+            ended = execute(command, **given)
+            assert (ended.status, ended.err) == (0, "")
+        history = execute("history", "--json", "--since", "1h", **given)
+    assert [slot["seq"] for slot in json.loads(history.out)["slots"] if slot["seq"]] == [1]
+
+
+ODD = {
+    "quotes": ('"right"', "NATS_PASSWORD is in quotes, and they were sent, too"),
+    "blank": ("right ", "NATS_PASSWORD begins or ends in white space, and it was sent, too"),
+}
+
+
+@pytest.mark.parametrize(("password", "says"), ODD.values(), ids=ODD)
+@pytest.mark.parametrize("right", ["right", None])
+def test_an_odd_password_is_sent_as_it_is_and_mentioned_where_it_is_refused(password, says, right, place, tmp_path):
+    with serving(tmp_path, users(user("worker", right or password))) as server:
+        add_stream(with_user(server.url, ALL), place.stream, [place.subject], duplicate_window=1800)
+        ended = publish(server.url, NATS_USER="worker", NATS_PASSWORD=password)
+        assert len(stored(with_user(server.url, ALL), place.stream)) == (0 if right else 1)
+    assert ended.status == (77 if right else 0)
+    assert (says in ended.err) == bool(right)
+
+
+def test_a_user_and_a_token_with_a_line_end_are_accepted(place, tmp_path):
+    with serving(tmp_path, users(user("worker", "right"))) as server:
+        add_stream(with_user(server.url, ALL), place.stream, [place.subject], duplicate_window=1800)
+        ended = publish(server.url, NATS_USER="worker\n", NATS_PASSWORD="right\r\n")
+        assert len(stored(with_user(server.url, ALL), place.stream)) == 1
+    assert (ended.status, ended.err) == (0, "")
+
+
 def test_a_jwt_longer_than_the_server_takes_ends_at_the_first_attempt(realm, realm_server, tmp_path):
     path = tmp_path / "user.creds"
     path.write_text(realm.creds(note="u" * 5000))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from crypto_trigger.credentials import in_force, remarks
 from crypto_trigger.settings import load
 from crypto_trigger.values import Address
 
@@ -63,13 +64,71 @@ def test_the_first_of_several_credentials_is_in_force():
         "NATS_NKEY": "user.nk",
         "NATS_TOKEN": HIDDEN,
     }
-    begins = ["user 'b' ", "the credentials file ", "the nkey ", "the token (from NATS_TOKEN"]
     found = load({}, os.devnull, everything)
-    assert found.credentials_in_force(found.servers[0]).startswith("user 'a' (from NATS_URL")
-    for begin, gone in zip(begins, ["NATS_PASSWORD", "NATS_CREDS", "NATS_NKEY", "NATS_TOKEN"], strict=True):
-        found = load({}, os.devnull, everything)
-        assert found.credentials_in_force(found.servers[1]).startswith(begin)
-        del everything[gone]
+    sent = {asks: in_force(found, found.servers[0], asks_signature=asks) for asks in (True, False, None)}
+    assert sent[True].startswith("the credentials file ")
+    assert sent[False].startswith("user 'a' (from NATS_URL")
+    assert sent[None] == f"{sent[True]} or {sent[False]}"
+    orders = {
+        True: [("NATS_CREDS", "the credentials file "), ("NATS_NKEY", "the nkey "), ("NATS_PASSWORD", "user 'b' ")],
+        False: [
+            ("NATS_PASSWORD", "user 'b' "),
+            ("NATS_TOKEN", "the token (from NATS_TOKEN, "),
+            ("NATS_USER", "the token "),
+        ],
+    }
+    for asks, order in orders.items():
+        left = dict(everything)
+        for gone, begin in order:
+            found = load({}, os.devnull, left)
+            assert in_force(found, found.servers[1], asks_signature=asks).startswith(begin)
+            del left[gone]
+    found = load({}, os.devnull, {"NATS_CREDS": "user.creds"})
+    assert in_force(found, found.servers[0], asks_signature=False).startswith("the credentials file ")
+
+
+CREDS_FILE = f"user.creds' (from NATS_CREDS, {ENVIRONMENT})"
+REMARKS = {
+    "none": ({"NATS_USER": "u", "NATS_PASSWORD": HIDDEN}, ""),
+    "quotes": (
+        {"NATS_USER": "u", "NATS_PASSWORD": f'"{HIDDEN}"'},
+        "; NATS_PASSWORD is in quotes, and they were sent, too",
+    ),
+    "blanks": (
+        {"NATS_USER": "u ", "NATS_PASSWORD": f"\t{HIDDEN}"},
+        "".join(f"; NATS_{name} begins or ends in white space, and it was sent, too" for name in ("USER", "PASSWORD")),
+    ),
+    "line end": ({"NATS_TOKEN": f"{HIDDEN}\n"}, ""),
+    "lone user": ({"NATS_USER": f"'{HIDDEN}'"}, "; NATS_USER is in quotes, and they were sent, too"),
+    "file": ({"NATS_TOKEN_FILE": "quoted"}, "; NATS_TOKEN_FILE is in quotes, and they were sent, too"),
+    "URL": ({"NATS_URL": f"nats://u:%22{HIDDEN}%22@h"}, "; NATS_URL is in quotes, and they were sent, too"),
+    "token of the URL": (
+        {"NATS_URL": f"nats://{HIDDEN}%20@h"},
+        "; NATS_URL begins or ends in white space, and it was sent, too",
+    ),
+    "token too": (
+        {"NATS_USER": "u", "NATS_PASSWORD": HIDDEN, "NATS_TOKEN": "t"},
+        f"; the token (from NATS_TOKEN, {ENVIRONMENT}) is not sent beside a user and a password",
+    ),
+    "creds too": (
+        {"NATS_TOKEN": HIDDEN, "NATS_CREDS": "user.creds"},
+        f"; the server asks for no signature, so that the credentials file '{CREDS_FILE} was not sent",
+    ),
+    "creds alone": ({"NATS_CREDS": "user.creds"}, ""),
+}
+
+
+@pytest.mark.parametrize(("environ", "said"), REMARKS.values(), ids=REMARKS)
+def test_a_refusal_says_what_is_odd_about_what_was_sent(environ, said):
+    Path("quoted").write_text(f"'{HIDDEN}'\n")
+    found = load({}, os.devnull, environ)
+    assert remarks(found, found.servers[0], asks_signature=False) == said
+
+
+def test_a_refused_signature_says_that_the_password_was_not_sent():
+    found = load({}, os.devnull, {"NATS_URL": f"nats://u:'{HIDDEN}'@h", "NATS_NKEY": "user.nk"})
+    said = f"; the server asks for a signature, so that user 'u' (from NATS_URL, {ENVIRONMENT}) was not sent"
+    assert remarks(found, found.servers[0], asks_signature=True) == said
 
 
 def test_a_credential_of_the_env_file_is_named_with_its_line():
