@@ -7,11 +7,12 @@ import subprocess
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 from support.clocks import clock, rfc3339, roomy
-from support.crontabs import ENV_FILE, EXAMPLE, PROGRAM, crontab, example
+from support.crontabs import ENV_FILE, EXAMPLE, PRINTED, PROGRAM, crontab, example
 from support.machine import Machine
 from support.patience import until
 from support.programs import ALL, program
@@ -24,9 +25,11 @@ DEFAULTS = load({}, "/dev/null", {})
 SLOT_MINUTES = DEFAULTS.every // timedelta(minutes=1)
 PAGE = (ROOT / "docs" / "scheduling.md").read_text().partition("\n## cron\n")[2].partition("\n## ")[0]
 USER = "crypto-trigger"
+FOLDER = str(Path(PRINTED).parent)
 # The next minute has come by then.
 TWO_MINUTES = 120
-ADD_USER = next(line for line in PAGE.splitlines() if line.startswith("useradd "))
+# The user, and the folder that it can write to.
+ADD_USER = "\n".join(re.findall(r"^(?:useradd|install -d) .*", PAGE, re.MULTILINE))
 
 
 # The file.
@@ -51,15 +54,19 @@ def test_the_lines_for_the_log_are_those_for_the_mail():
         assert logged.command.removesuffix(" | logger -t crypto-trigger").removesuffix(" 2>&1") == mailed.command
 
 
-def test_it_publishes_once_a_slot_and_checks_when_a_run_has_ended_and_after_the_grace():
+def test_it_publishes_once_a_slot_and_checks_once_when_the_run_has_ended_and_the_grace_is_over():
     publish, check = example().mailed
     assert publish.minute == f"*/{SLOT_MINUTES}"
     first, step = map(int, re.fullmatch(r"(\d+)-59/(\d+)", check.minute).groups())
-    minutes = [timedelta(minutes=minute) for minute in range(first, SLOT_MINUTES, step)]
-    assert {timedelta(minutes=2), timedelta(minutes=7)} <= set(minutes)
-    assert minutes[0] > DEFAULTS.give_up_after
+    assert step == SLOT_MINUTES
+    assert DEFAULTS.give_up_after < timedelta(minutes=first) < DEFAULTS.every
     # Within a minute of the end of the grace, a difference of two clocks would decide.
-    assert all(abs(minute - DEFAULTS.every / 3) > timedelta(minutes=1) for minute in minutes)
+    assert timedelta(minutes=first) - DEFAULTS.every / 3 > timedelta(minutes=1)
+
+
+def test_no_line_needs_a_shell_but_for_the_pipe_to_the_log():
+    for entry in example().mailed:
+        assert re.fullmatch(r"[\w /.-]+", entry.command)
 
 
 def test_slots_begin_at_the_same_minutes_in_every_time_zone():
@@ -109,11 +116,18 @@ class EnvFiles:
         self._write("roots", place.url)
         self.path("roots").chmod(0o600)
         self._write("wrong", "nats://127.0.0.1:422222")
-        self._write("refused", "nats://127.0.0.1:1", CRYPTO_TRIGGER_GIVE_UP_AFTER="3s")
+        self._write("refused", "nats://127.0.0.1:1", CRYPTO_TRIGGER_GIVE_UP_AFTER="1s")
 
     def _write(self, name, url, **settings):
         settings = {"NATS_URL": url, **settings}
         self.path(name).write_text("".join(f"{variable}={value}\n" for variable, value in settings.items()))
+
+    def change(self, name, content):
+        """Give an env file the content of another one, in one step."""
+        new = self.folder / "new"
+        new.write_text(self.path(content).read_text())
+        new.chmod(0o600 if content == "roots" else 0o644)
+        new.replace(self.path(name))
 
     def path(self, name):
         return self.folder / f"{name}.env"
@@ -131,7 +145,10 @@ class EnvFiles:
         return {line for line in PRINTED if line[0] in names} <= set(self.lines_run(commands))
 
     def check(self, commands, printed):
-        """Check that the trigger was stored once, each failed line printed one line per run, and no other any."""
+        """Check that the trigger was stored once, and what was printed.
+
+        Each failed publish has printed one line, each line of a failed check one, however often it was run.
+        """
         assert [message.data for message in stored(self._url, self._stream)] == [b'{"trigger":"update"}']
         patterns = {
             line: pattern.format(name=line[0], slot=self._missed) for line, pattern in PRINTED.items() if pattern
@@ -139,7 +156,8 @@ class EnvFiles:
         found = Counter(
             next((line for line, pattern in patterns.items() if re.fullmatch(pattern, text)), text) for text in printed
         )
-        assert found == Counter({line: times for line, times in self.lines_run(commands).items() if line in patterns})
+        run = {line: times for line, times in self.lines_run(commands).items() if line in patterns}
+        assert found == Counter({line: times if line[1] == "publish" else 1 for line, times in run.items()})
 
 
 @pytest.fixture
@@ -148,6 +166,16 @@ def env_files(tmp_path, place):
     folder.mkdir()
     folder.chmod(0o755)
     return EnvFiles(folder, place)
+
+
+def lines(entries, name, folder, minute=None, **options):
+    """The crontab for an env file of this name. What its check printed last is kept in a folder.
+
+    The check runs more often than in the example, so that it repeats itself.
+    """
+    publish, check = entries
+    options["printed"] = f"{folder}/{name}"
+    return crontab([publish], minute, **options) + crontab([check], minute or "*/5", **options)
 
 
 # Debian's cron. Its clock is another one and fast, which its jobs do not see: cron makes their environment.
@@ -175,6 +203,11 @@ def ended(machine):
     return re.findall(r"\) END \((?:\[\d+\] )?(.*/crypto-trigger .*)\)$", "\n".join(machine.log), re.MULTILINE)
 
 
+def logged(machine):
+    """What `logger` was given."""
+    return [line.removeprefix(f"{USER}: ") for line in machine.log if line.startswith(f"{USER}: ")]
+
+
 def put_into_cron_d(env_files, crontabs):
     """A command that puts these files into /etc/cron.d."""
     folder = env_files.folder / "cron.d"
@@ -197,7 +230,7 @@ def test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothin
 
 def test_debian_s_cron_mails_each_failure_once_and_in_one_line(debian, env_files):
     def text(name):
-        return "MAILTO=root\n" + crontab(example().mailed, user=USER, env_file=env_files.path(name))
+        return "MAILTO=root\n" + lines(example().mailed, name, FOLDER, user=USER, env_file=env_files.path(name))
 
     crontabs = {name: text(name) for name in ALL_NAMES}
     # A file of this name is not read.
@@ -215,15 +248,39 @@ def test_debian_s_cron_mails_each_failure_once_and_in_one_line(debian, env_files
 
 def test_without_a_mail_server_the_lines_for_the_log_tell_it_each_failure_once(debian, env_files):
     names = {"well", "missed", "absent"}
-    crontabs = {name: crontab(example().logged, user=USER, env_file=env_files.path(name)) for name in names}
+    crontabs = {name: lines(example().logged, name, FOLDER, user=USER, env_file=env_files.path(name)) for name in names}
     # Those for the mail say nothing to anybody.
     crontabs["mailed"] = crontab(example().mailed, user=USER, env_file=env_files.path("wrong"))
     with debian(ADD_USER, put_into_cron_d(env_files, crontabs), mail_server=False) as machine:
         machine.until(lambda: env_files.ran_all(ended(machine), {*names, "wrong"}), "every line was run")
-    lines = [line.removeprefix(f"{USER}: ") for line in machine.log if line.startswith(f"{USER}: ")]
-    env_files.check([command for command in ended(machine) if "logger" in command], lines)
+    env_files.check([command for command in ended(machine) if "logger" in command], logged(machine))
     discarded = [line for line in machine.log if "No MTA installed, discarding output" in line]
-    assert len(discarded) == len([command for command in ended(machine) if "logger" not in command])
+    unlogged = [command for command in ended(machine) if "logger" not in command]
+    # Of the check, only the first.
+    assert len(discarded) == len([command for command in unlogged if " publish " in command]) + 1
+
+
+@pytest.mark.parametrize("mail_server", [True, False], ids=["by mail", "in the log"])
+def test_an_incident_is_told_once_and_its_end_once(debian, env_files, mail_server):
+    """However often the check runs meanwhile, and though its reason changes."""
+    _, check = example().mailed if mail_server else example().logged
+    env_file = env_files.path("now")
+    env_files.change("now", "well")
+    crontabs = {"check": "MAILTO=root\n" + crontab([check], "*/3", user=USER, env_file=env_file)}
+    story = ["well", "absent", "wrong", "roots", "well", "refused", "missed", "well"]
+    with debian(ADD_USER, put_into_cron_d(env_files, crontabs), mail_server=mail_server) as machine:
+        for content in story:
+            if content == "absent":
+                env_file.unlink()
+            else:
+                env_files.change("now", content)
+            # The first of them may have begun before the change.
+            enough = len(ended(machine)) + 3
+            machine.until(lambda enough=enough: len(ended(machine)) >= enough, content)
+    told = [mail.body for mail in machine.mails] if mail_server else logged(machine)
+    results = [re.match(r"TRIGGER (\w+) - ", text)[1] for text in told]
+    assert results == ["UNKNOWN", "OK", "CRITICAL", "WARNING", "OK"]
+    assert all("\n" not in text.removesuffix("\n") for text in told)
 
 
 # Cron daemons of containers: what the lines print is in the daemon's own output.
@@ -236,7 +293,8 @@ def test_supercronic_logs_each_failure_once(installed, env_files, tmp_path):
     # It has a field for seconds in front of the minute, and one for the year at the end.
     once = f"{int(time.time() + 3) % 60} * *"
     texts = [
-        crontab(example().mailed, once, program=installed.program, env_file=env_files.path(name)) for name in names
+        lines(example().mailed, name, tmp_path, once, program=installed.program, env_file=env_files.path(name))
+        for name in names
     ]
     (tmp_path / "crontab").write_text("MAILTO=root\n" + "".join(texts))
     log = tmp_path / "log"
@@ -245,7 +303,7 @@ def test_supercronic_logs_each_failure_once(installed, env_files, tmp_path):
         return [json.loads(line) for line in log.read_text().splitlines()]
 
     def commands():
-        ends = ("job succeeded", "error running command: exit status 78")
+        ends = ("job succeeded", *(f"error running command: exit status {status}" for status in (1, 3, 78)))
         return [line["job.command"] for line in logged() if line["msg"] in ends]
 
     with log.open("w") as file:
@@ -264,7 +322,7 @@ def test_supercronic_logs_each_failure_once(installed, env_files, tmp_path):
 def test_busybox_crond_prints_each_failure_once(installed, env_files, tmp_path):
     busybox = program("busybox")
     assert "\ncrond\n" in do(busybox, "--list").out, "busybox-static has crond, Debian's busybox has not"
-    texts = [crontab(example().mailed, "*", env_file=env_files.path(name)) for name in ALL_NAMES]
+    texts = [lines(example().mailed, name, FOLDER, "*", env_file=env_files.path(name)) for name in ALL_NAMES]
     (env_files.folder / "crontab").write_text("".join(texts))
     script = f"""\
 ln -s {installed.folder} /opt/crypto-trigger

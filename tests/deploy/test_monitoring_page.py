@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support.clocks import rfc3339, roomy
 from support.consumers import add_consumer
-from support.crontabs import ENV_FILE, example
+from support.crontabs import ENV_FILE, PRINTED, example
 from support.crontabs import PROGRAM as INSTALLED
 from support.monitors import (
     FAILURE,
@@ -169,14 +169,18 @@ def test_the_times_of_the_monitors_are_those_of_the_slots():
 # Where the program runs.
 
 
-def test_cron_mails_the_missed_slot_and_nothing_when_all_is_well(stream, at_work, shell):
+def test_cron_mails_the_missed_slot_once_and_its_end_once(stream, at_work, shell, tmp_path):
     assert "](../crontab.example)" in RECIPES["cron"]
     _, check = example().mailed
-    command = at_work(check.command)
+    command = at_work(check.command, **{PRINTED: str(tmp_path / "check")})
     mailed = shell(command)
-    assert (mailed.status, mailed.err) == (0, "")
+    assert (mailed.status, mailed.err) == (1, "")
     assert mailed.out.startswith(f"TRIGGER WARNING - missed {stream.slot};")
+    assert shell(command)[:3] == (1, "", "")
     stream.fill()
+    over = shell(command)
+    assert (over.status, over.err) == (0, "")
+    assert over.out.startswith("TRIGGER OK - ")
     assert shell(command)[:3] == (0, "", "")
 
 

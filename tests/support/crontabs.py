@@ -8,8 +8,9 @@ from typing import NamedTuple
 from support.shell import ROOT
 
 EXAMPLE = ROOT / "crontab.example"
-# Where the example has the program and its settings.
+# Where the example has the program, its settings, and what its check printed last.
 PROGRAM, ENV_FILE = "/opt/crypto-trigger/bin/crypto-trigger", "/etc/crypto-trigger.env"
+PRINTED = "/var/lib/crypto-trigger/check"
 
 
 class Entry(NamedTuple):
@@ -40,7 +41,8 @@ def entries(text):
 
 def crontab(entries, minute=None, user="", **paths):
     """The text of a crontab: lines of the example with other paths, perhaps another minute, perhaps a user name."""
-    program, env_file = paths.get("program", PROGRAM), paths.get("env_file", ENV_FILE)
     lines = [[minute or entry.minute, *entry.rest, *([user] if user else []), entry.command] for entry in entries]
     text = "".join(f"{' '.join(line)}\n" for line in lines)
-    return text.replace(PROGRAM, str(program)).replace(ENV_FILE, str(env_file))
+    for name, path in {"program": PROGRAM, "env_file": ENV_FILE, "printed": PRINTED}.items():
+        text = text.replace(path, str(paths.get(name, path)))
+    return text

@@ -32,7 +32,7 @@ for folder in "$@"; do
 done
 
 # A folder of links to the real files. Those of /dev are devices.
-for folder in /etc /dev /opt /usr/sbin; do
+for folder in /etc /dev /opt /usr/sbin /var/lib; do
     mkdir -p "/mnt/real$folder"
     mount --rbind "$folder" "/mnt/real$folder"
     [ "$folder" = /dev ] || mount -o remount,bind,ro "/mnt/real$folder"
