@@ -1,8 +1,8 @@
 """Ping a monitor at the end of a run: one request that tells it of a success or a failure, with one retry.
 
 One URL alone is called in the protocol of healthchecks (healthchecks.io/docs/http_api): POST, the report as the body,
-the exit status of a failed run as the last part of the path, and a run ID. Two URLs are called as they are, by GET, the
-one after a success and the other after a failure.
+the exit status of a failed run as the last part of the path. Two URLs are called as they are, by GET, the one after a
+success and the other after a failure.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _PING_URL, _PING_FAIL_URL = "CRYPTO_TRIGGER_PING_URL", "CRYPTO_TRIGGER_PING_FAIL
 # The longest wait for one answer, in seconds.
 LONGEST_TRY = 5.0
 _TRIES = 2
+# With status 200, healthchecks says so of a check that does not exist, and of one that is called too often.
+_IGNORED = ("OK (not found)", "OK (rate limited)")
 # The longest wait before the retry, in seconds, and the part of the time that is left.
 _LONGEST_PAUSE, _PAUSE_PART = 0.5, 0.1
 
@@ -56,22 +58,17 @@ def ping_of(known: Mapping[str, object], report: Report, body: str) -> Ping | No
     # If the fail URL is set, but wrong, the other URL is not one to which a status may be added.
     if not url or "ping_fail_url" not in known:
         return None
-    return Ping(_PING_URL, Request("POST", healthchecks_url(str(url), report.status, report.msg_id), _cut(body)))
+    return Ping(_PING_URL, Request("POST", healthchecks_url(str(url), report.status), _cut(body)))
 
 
-def healthchecks_url(url: str, status: int, msg_id: str | None) -> str:
-    """Return the URL for an exit status: `/<status>` after the path, unless it is 0, and a run ID in the query.
+def healthchecks_url(url: str, status: int) -> str:
+    """Return the URL for an exit status: `/<status>` after the path, unless it is 0.
 
-    The run ID is a UUID made from the msg id (version 5, namespace URL), so that all runs for a slot have the same one.
+    It has no run ID (`rid`): a success whose ID is not that of the last `/start`, which a wrapper of the run may have
+    sent, would leave the check started, and healthchecks would soon call it down.
     """
     parts = urlsplit(url)
-    path = f"{parts.path.rstrip('/')}/{status}" if status else parts.path
-    query = parts.query
-    if msg_id:
-        from uuid import NAMESPACE_URL, uuid5
-
-        query = f"{query}{'&' if query else ''}rid={uuid5(NAMESPACE_URL, msg_id)}"
-    return urlunsplit((parts.scheme, parts.netloc, path, query, ""))
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{status}")) if status else url
 
 
 def send(ping: Ping, seconds: float) -> Pinged:
@@ -88,6 +85,9 @@ def send(ping: Ping, seconds: float) -> Pinged:
         else:
             said = f"HTTP status {answer.status}"
             if 200 <= answer.status < 300:  # noqa: PLR2004 - the successes (RFC 9110, 15.3)
+                if ignored := next((text for text in _IGNORED if text in answer.begins), None):
+                    said = f"the monitor answers {ignored}"
+                    break
                 return Pinged(f"{ping.variable} was pinged: {said}", ok=True)
             again = answer.status in (408, 429) or answer.status >= 500  # noqa: PLR2004 - server errors
             request = _within_limit(request, answer.headers.get("ping-body-limit"))

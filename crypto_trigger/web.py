@@ -8,6 +8,7 @@ import ssl
 import string
 import time
 from base64 import b64encode
+from contextlib import suppress
 from http.client import HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
 from socket import gaierror
 from threading import Thread
@@ -23,6 +24,8 @@ from crypto_trigger.streams import LEAST
 # In bytes: what is read of one answer.
 _MOST_READ = 10_000
 _MOST_REDIRECTS = 5
+# The beginning of a body, in bytes, and how long to wait for it, in seconds.
+_LONGEST_BEGINNING, _BEGINNING_SECONDS = 100, 1.0
 # How often a wait checks whether a signal came, in seconds.
 _POLL_SECONDS = 0.05
 
@@ -39,10 +42,15 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The status of an answer, and its headers by their names in lower case."""
+    """The status of an answer, its headers by their names in lower case, and how its body begins.
+
+    The beginning is what of the body came with the head or soon after it: a line, if the server sends one. It is for
+    requests with a body; otherwise it is empty.
+    """
 
     status: int
     headers: dict[str, str]
+    begins: str = ""
 
 
 class WebError(Exception):
@@ -57,7 +65,7 @@ def ask(request: Request, seconds: float) -> Answer:
     """Send a request, follow its redirects, and return the answer. Raises WebError, also after `seconds`.
 
     After a signal it ends almost at once. The proxy variables and SSL_CERT_FILE of the environment hold. Only the head
-    of an answer is read, and no more than 10 kB of it.
+    of an answer is read, no more than 10 kB of it, and after a request with a body the beginning of the answer's.
     """
     exchange = _Exchange(request, seconds)
     try:
@@ -138,10 +146,21 @@ def _exchange(method: str, url: str, body: bytes | None, until: float) -> Answer
         if through_proxy:  # which gets the whole URL (RFC 9112, 3.2.2)
             target = f"http://{parts.netloc.rpartition('@')[2]}{target}"
         connection.request(method, target, body, headers)
+        # The response closes the connection, but goes on reading from its socket.
+        socket = connection.sock
         with connection.getresponse() as response:
-            return Answer(response.status, {name.lower(): value for name, value in response.headers.items()})
+            found = {name.lower(): value for name, value in response.headers.items()}
+            socket.settimeout(min(_BEGINNING_SECONDS, max(0.001, (until - time.monotonic()) / 2)))
+            return Answer(response.status, found, "" if body is None else _beginning(response))
     finally:
         connection.close()
+
+
+def _beginning(response: HTTPResponse) -> str:
+    """Return what of the body came with the head, or comes next. One read, so that a slow server holds up nothing."""
+    with suppress(OSError, ValueError):
+        return bytes(response.fp.peek(1)[:_LONGEST_BEGINNING]).decode("iso-8859-1")
+    return ""
 
 
 def _connection(url: str, headers: dict[str, str], seconds: float) -> tuple[HTTPConnection, bool]:

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from uuid import NAMESPACE_URL, uuid5
+from urllib.request import urlopen
 
 import pytest
 from support.certificates import EXPIRED, TO_COME, Authority
@@ -113,21 +113,88 @@ def test_two_urls_are_called_as_they_are(ready, run, monitor, monkeypatch):
 @pytest.mark.parametrize(
     ("url", "success", "failure"),
     [
-        (f"/{TOKEN}", f"/{TOKEN}?rid=ID", f"/{TOKEN}/69?rid=ID"),
-        ("/key/slug?create=1", "/key/slug?create=1&rid=ID", "/key/slug/69?create=1&rid=ID"),
-        ("/slug/", "/slug/?rid=ID", "/slug/69?rid=ID"),
-        ("", "/?rid=ID", "/69?rid=ID"),
+        (f"/{TOKEN}", f"/{TOKEN}", f"/{TOKEN}/69"),
+        ("/key/slug?create=1", "/key/slug?create=1", "/key/slug/69?create=1"),
+        ("/slug/", "/slug/", "/slug/69"),
+        ("", "/", "/69"),
     ],
 )
-def test_one_url_gets_the_status_on_its_path_and_the_id_of_the_run(
-    url, success, failure, ready, run, monitor, monkeypatch
-):
+def test_one_url_gets_the_status_on_its_path_and_nothing_else(url, success, failure, ready, run, monitor, monkeypatch):
     monkeypatch.setenv(URL, monitor.url + url)
     run("publish", *SLOT, "-q")
     run("publish", *SLOT, "-q", *NOWHERE)
-    (message,) = stored(ready.url, ready.stream)
-    rid = str(uuid5(NAMESPACE_URL, message.headers["Nats-Msg-Id"]))
-    assert [asked.target.replace(rid, "ID") for asked in monitor.asked] == [success, failure]
+    assert len(stored(ready.url, ready.stream)) == 1
+    assert [asked.target for asked in monitor.asked] == [success, failure]
+
+
+@pytest.mark.parametrize("rid", ["", "?rid=0c6e9d1e-5a4e-4b7a-8f0b-1d2c3b4a5968"], ids=["no id", "an id"])
+@pytest.mark.parametrize("options", [(), NOWHERE], ids=["success", "failure"])
+def test_a_run_ends_what_a_wrapper_has_started(options, rid, ready, run, monitor):
+    """A success with another run ID would leave the check started, and it would go down."""
+    with urlopen(f"{monitor.url}/{TOKEN}/start{rid}") as answer:
+        assert answer.status == 200
+    assert monitor.service.started
+    run("publish", "-q", *options)
+    assert len(stored(ready.url, ready.stream)) == (options == ())
+    assert (monitor.told, monitor.service.started) == ([FAILURE if options else SUCCESS], False)
+
+
+def test_a_check_that_does_not_exist_is_a_warning(run, pinging):
+    with Monitor() as monitor:
+        pinging(f"{monitor.url}/{'0' * 8}{TOKEN[8:]}")
+        result = run("publish", *FAILS)
+    assert (len(monitor.asked), monitor.told) == (1, [])
+    assert result.err.splitlines()[1:] == [f"{WARNING}the monitor answers OK (not found){REFUSED}"]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["whole", "in chunks"])
+def test_a_ping_that_is_dropped_is_a_warning(chunked, run, pinging):
+    def drops(talk):
+        talk.hear(b"\r\n\r\n")
+        talk.say(b"HTTP/1.1 200 OK\r\n")
+        text = b"OK (rate limited)"
+        if chunked:
+            talk.say(b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(text), text))
+        else:
+            talk.say(b"Content-Length: %d\r\n\r\n%s" % (len(text), text))
+
+    with Scripted(drops) as server:
+        pinging(f"http://127.0.0.1:{server.port}/{TOKEN}")
+        result = run("publish", *FAILS)
+        assert len(server.talks) == 1
+    assert result.err.splitlines()[1:] == [f"{WARNING}the monitor answers OK (rate limited){REFUSED}"]
+
+
+def test_a_monitor_that_is_called_as_it_is_may_say_what_it_likes(run, pinging, monkeypatch):
+    with Monitor(answers=[Answer(200, "OK (not found)")]) as monitor:
+        pinging(f"{monitor.url}/up")
+        monkeypatch.setenv(FAIL_URL, f"{monitor.url}/down")
+        assert "warning" not in run("publish", *FAILS).err
+    assert len(monitor.asked) == 1
+
+
+def body_never_comes(talk):
+    talk.hear(b"\r\n\r\n")
+    talk.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+    talk.listen()
+
+
+def body_drips(talk):
+    talk.hear(b"\r\n\r\n")
+    talk.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    pause = threading.Event()
+    for _ in range(100_000):
+        talk.say(b"0")
+        pause.wait(0.02)
+
+
+@pytest.mark.parametrize("script", [body_never_comes, body_drips])
+def test_a_body_that_does_not_come_holds_nothing_up(script, run, pinging):
+    with Scripted(script) as server:
+        pinging(f"http://127.0.0.1:{server.port}/{TOKEN}")
+        begun = time.monotonic()
+        assert "warning" not in run("publish", *FAILS).err
+        assert time.monotonic() - begun < 3
 
 
 @pytest.mark.usefixtures("ready")

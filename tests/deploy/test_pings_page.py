@@ -57,6 +57,40 @@ def test_the_metrics_are_those_of_the_file(run):
     assert names == set(table("metric")) == {f"crypto_trigger_{name}" for name in metrics_file.METRICS}
 
 
+def several_hosts(number, installed, monitor):
+    """A crontab's line of the page for several hosts, run by a shell: how it ended."""
+    section = PAGE.partition("### Several hosts")[2].partition("\n## ")[0]
+    line = re.findall(r"^7-59/15 \* \* \* \* (.*)$", section, re.MULTILINE)[number]
+    assert "%" not in line  # which cron would take for a line end
+    line = line.replace("/opt/crypto-trigger/bin/crypto-trigger", str(installed.program))
+    line = line.replace(" --env-file /etc/crypto-trigger.env", "")
+    program("curl")
+    return do("sh", "-c", line.replace("https://hc-ping.com/UUID", f"{monitor.url}/{TOKEN}"))
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["with its status", "only if all is well"])
+def test_check_pings_that_all_is_well(number, run, place, installed):
+    assert run("setup").status == run("publish").status == 0
+    with Monitor() as monitor:
+        ended = several_hosts(number, installed, monitor)
+    (asked,) = monitor.asked
+    assert len(stored(place.url, place.stream)) == 1
+    assert (ended.status, ended.out, ended.err, monitor.told) == (0, "", "", [SUCCESS])
+    assert asked.body.startswith(b"TRIGGER OK - ") == (number == 0)
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, [FAILURE]), (1, [])], ids=["with its status", "only if all is well"])
+def test_check_pings_what_is_wrong_or_nothing(number, told, installed, monkeypatch):
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:1")
+    monkeypatch.setenv("CRYPTO_TRIGGER_GIVE_UP_AFTER", "200ms")
+    with Monitor() as monitor:
+        ended = several_hosts(number, installed, monitor)
+    assert (ended.out, ended.err, monitor.told) == ("", "", told)
+    for asked in monitor.asked:
+        assert asked.path == f"/{TOKEN}/2"
+        assert asked.body.startswith(b"TRIGGER CRITICAL - ")
+
+
 def test_the_numbers_are_those_of_the_code():
     assert "at most 10,000 bytes" in PAGE
     assert pings.LARGEST_BODY == 10_000

@@ -54,16 +54,24 @@ class Answer(NamedTuple):
 
 
 class Healthchecks:
-    """`/<uuid>`, then nothing, `/start`, `/fail`, `/log` or an exit status. It keeps the first bytes of a body."""
+    """`/<uuid>`, then nothing, `/start`, `/fail`, `/log` or an exit status. It keeps the first bytes of a body.
+
+    `started` is true between a start and the end of that run; if it stays so, the check goes down (`Check.ping` in
+    `hc/api/models.py`): a success with another run ID is not that end, and one without any is.
+    """
 
     success = f"/{TOKEN}"
     failure = None
     limit = 10_000
+    started = False
+    _rid = None
 
     def take(self, asked):
-        matched = re.fullmatch(rf"/{TOKEN}(?:/(start|fail|log|[0-9]+))?", asked.path)
+        matched = re.fullmatch(r"/([0-9a-f-]{36})(?:/(start|fail|log|[0-9]+))?", asked.path)
         if not matched:
             return Answer(404, "not found")
+        if matched[1] != TOKEN:
+            return Answer(200, "OK (not found)")
         if asked.method not in ("HEAD", "GET", "POST"):
             return Answer(405, "method not allowed")
         if "rid" in asked.query:
@@ -73,9 +81,14 @@ class Healthchecks:
                 proper = False
             if not proper:
                 return Answer(400, "invalid uuid format")
-        suffix = matched[1] or "0"
+        suffix = matched[2] or "0"
         if suffix.isdecimal() and int(suffix) > 255:
             return Answer(400, "invalid url format")
+        rid = asked.query.get("rid")
+        if suffix == "start":
+            self.started, self._rid = True, rid
+        elif suffix != "log" and (rid in (None, self._rid) or suffix != "0"):
+            self.started = False
         self.kept = asked.body[: self.limit]
         meaning = {"start": None, "log": None, "0": SUCCESS}.get(suffix, FAILURE)
         return Answer(200, "OK", meaning, (("Ping-Body-Limit", str(self.limit)),))
