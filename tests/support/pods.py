@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 # The kubelet cuts the message of a terminated container here.
 MOST_OF_A_MESSAGE = 4096
 # The scheduler's, the kubelet's and the API server's own part.
-_POD = {"restartPolicy", "automountServiceAccountToken", "enableServiceLinks", "terminationGracePeriodSeconds"}
+_POD = {
+    "restartPolicy",
+    "automountServiceAccountToken",
+    "enableServiceLinks",
+    "terminationGracePeriodSeconds",
+    "tolerations",
+}
 _CONTAINER = {"name", "image", "terminationMessagePolicy"}
 
 
@@ -67,7 +73,8 @@ def run(template, cluster, job="", name="", **environ):
         cluster.image.name,
         *arguments,
     )
-    return Terminated(ended, message.read_text())
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    return Terminated(ended, message.read_text() or (ended.out + ended.err if ended.status else ""))
 
 
 def _variables(container, cluster, job):

@@ -13,7 +13,7 @@ import pytest
 
 # Set by CI: what PyPI, npm or Debian's packages provide must be there.
 ALL = os.environ.get("CRYPTO_TRIGGER_TEST_ALL") == "1"
-GO = {"nats", "nats-streaming-server", "supercronic", "promtool", "kubectl"}
+GO = {"nats", "nats-streaming-server", "supercronic", "promtool"}
 # Each test has a home of its own.
 _HOME = Path.home()
 _MISSING = " is not installed"
