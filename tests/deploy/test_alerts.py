@@ -21,9 +21,8 @@ DEFAULTS = load({}, "/dev/null", {})
 EVERY = int(DEFAULTS.every.total_seconds())
 ALL = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 ALERTS = [rule for rule in ALL if "alert" in rule]
-# Of other programs: node exporter, kube-state-metrics (its docs/metrics/workload/cronjob-metrics.md), Prometheus.
+# Of other programs: kube-state-metrics (its docs/metrics/workload/cronjob-metrics.md), Prometheus.
 OTHERS = {
-    "node_textfile_mtime_seconds",
     "kube_cronjob_status_last_successful_time",
     "kube_cronjob_status_last_schedule_time",
     "kube_cronjob_created",
@@ -123,7 +122,8 @@ def test_check_writes_which_slot_was_missed_last(slots, run, place):
 def test_the_numbers_in_the_rules_are_those_of_the_default_slots():
     text = "\n".join(rule["expr"] for rule in ALL)
     numbers = {int(number) for number in re.findall(r"(?<![\w\[])\d+(?![\w\]])", text)}
-    assert numbers == {EVERY, EVERY * 2 // 3, int(DEFAULTS.early.total_seconds()), 0, 2}
+    assert numbers == {EVERY, EVERY * 2 // 3, EVERY // 3, int(DEFAULTS.early.total_seconds()), 0, 2}
+    assert set(re.findall(r"\b\d+s\b", text)) == {f"{2 * EVERY}s"}
 
 
 def test_an_alert_that_is_late_or_failed_comes_while_its_slot_can_be_filled():
@@ -147,8 +147,11 @@ def test_the_statuses_that_an_alert_names_are_those_of_the_program():
     assert f"{{{{ else }}}}{Level.UNKNOWN.name}{{{{ end }}}}" in rule["annotations"]["summary"]
 
 
-def test_the_cronjob_in_the_rules_is_ours():
+def test_the_cronjobs_in_the_rules_are_ours():
     documents = yaml.safe_load_all((ROOT / "k8s-cronjob.yaml").read_text())
-    (name,) = (document["metadata"]["name"] for document in documents if document["kind"] == "CronJob")
+    cronjobs = [document for document in documents if document["kind"] == "CronJob"]
     patterns = {pattern for rule in ALL for pattern in re.findall(r'cronjob="(.*?)"', rule["expr"])}
-    assert patterns == {name}
+    assert patterns == {cronjob["metadata"]["name"] for cronjob in cronjobs}
+    told = "".join(rule["annotations"]["description"] for rule in ALERTS)
+    components = set(re.findall(r"app.kubernetes.io/component=(\w+)", told))
+    assert components == {cronjob["metadata"]["labels"]["app.kubernetes.io/component"] for cronjob in cronjobs}

@@ -14,7 +14,8 @@ from support.programs import program
 from support.shell import ROOT, do
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yaml"
-_FILE = 'node_textfile_mtime_seconds{instance="%s",file="/textfiles/crypto-trigger-check.prom"}'
+# A check runs every minute, and says so.
+_RENEWED = "crypto_trigger_check_timestamp_seconds"
 _GOT = r"alertname: \w+, time: (?P<time>\S+?), *|Labels:(?P<labels>\{.*\})\n\s*Annotations:(?P<annotations>\{.*\})"
 # It evaluates every rule for every minute.
 _PATIENCE = 120
@@ -47,23 +48,21 @@ class Prometheus:
         self._samples = defaultdict(dict)
 
     def scrape(self, instance, text, minutes):
-        """Take the metrics in a text in each of these minutes; a file of the textfile collector is renewed in each."""
+        """Take the metrics in a text in each of these minutes. Those of a check are renewed in each."""
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 labels = ",".join(f'{name}="{_quoted(value)}"' for name, value in sample.labels.items())
                 named = f'{sample.name}{{instance="{instance}",{labels}}}'
                 past = self._began if sample.name.endswith(("_timestamp_seconds", "_time")) else 0
                 for minute in minutes:
-                    self._samples[named][minute] = sample.value - past
-        if "crypto_trigger_check_status" in text:
-            for minute in minutes:
-                self._samples[_FILE % instance][minute] = 60 * minute
+                    self._samples[named][minute] = 60 * minute if sample.name == _RENEWED else sample.value - past
 
     def alerts(self, minutes):
         """The alerts that fire, for each of these minutes."""
         groups = yaml.safe_load(RULES.read_text())["groups"]
         names = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
-        (self._folder / "alerts.yaml").write_text(re.sub(r"\b900\b", str(self._every), RULES.read_text()))
+        text = re.sub(r"\b900\b", str(self._every), RULES.read_text())
+        (self._folder / "alerts.yaml").write_text(re.sub(r"\b1800s\b", f"{2 * self._every}s", text))
         last = max(minutes)
         test = {
             "rule_files": ["alerts.yaml"],
