@@ -10,6 +10,8 @@ CI = ".ci/run"
 README = "tests/deploy/test_readme.py"
 SHOWN = "tests/deploy/test_docs.py::test_what_a_page_shows_of_a_terminal_is_what_the_program_says"
 CHECK = "tests/deploy/test_check_page.py"
+USERS = "tests/deploy/test_check_users.py"
+KUBERNETES = "tests/deploy/test_kubernetes.py"
 STORY = (
     "tests/interop/test_deliveries_page.py"
     "::test_the_three_steps_from_the_node_worker_to_jetstream_are_as_the_page_shows_them"
@@ -41,6 +43,9 @@ RUN = {
         "crypto-trigger check --on-change": f"{CHECK}::test_one_message_per_incident",
         "define command {": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
         "object CheckCommand": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
+        "usermod": f"{USERS}::test_the_user_of_a_monitoring_system_reads_the_env_file",
+        "chgrp nagios": f"{USERS}::test_the_user_of_a_monitoring_system_reads_the_env_file",
+        "chgrp crypto-trigger": f"{USERS}::test_the_user_of_cron_writes_where_debian_s_node_exporter_reads",
         "readinessProbe:": f"{CHECK}::test_the_probe_of_kubernetes",
         "* * * * * /opt/crypto-trigger/bin/crypto-trigger check": f"{CHECK}::test_the_file_of_the_textfile_collector",
     },
@@ -71,6 +76,12 @@ RUN = {
         "$ crypto-trigger history": "tests/deploy/test_history_page.py"
         "::test_what_the_page_shows_of_a_terminal_is_what_the_program_says",
     },
+    "docs/kubernetes.md": {
+        "docker build": f"{KUBERNETES}::test_the_example_of_an_overlay_sets_image_namespace_and_settings",
+        "kubectl apply": f"{KUBERNETES}::test_the_example_of_an_overlay_sets_image_namespace_and_settings",
+        "kubectl -n prices create job": f"{KUBERNETES}::test_a_job_by_hand_stands_for_the_present_slot",
+        "kubectl -n prices describe": f"{KUBERNETES}::test_kubectl_knows_every_command_of_the_page",
+    },
     "docs/listen.md": {
         "$ crypto-trigger publish": LISTENS,
         "crypto-trigger listen --count 1": f"{LISTEN}"
@@ -83,8 +94,6 @@ RUN = {
         "crypto-trigger: 2026-": "tests/deploy/test_docs.py::test_the_line_that_explains_the_page_of_messages_is_one",
     },
     "docs/monitoring.md": {
-        "kubectl create cronjob": f"{MONITORING}"
-        "::test_the_check_in_kubernetes_is_a_job_that_fails_when_a_slot_was_missed",
         "heroku config:set": f"{MONITORING}"
         "::test_a_monitor_of_heroku_is_told_of_a_success_and_of_the_slot_of_a_failure",
         "eb setenv TRIGGER_CHECK_PING_URL=": PROPERTY,
@@ -109,8 +118,6 @@ RUN = {
         "runuser": "tests/deploy/test_crontab.py"
         "::test_debian_s_cron_runs_the_example_as_the_page_installs_it_and_mails_nothing",
         f"{BUILD}\n": "tests/deploy/test_image.py::test_the_pages_commands_build_the_image_and_run_it",
-        f"{BUILD} && docker push": "tests/deploy/test_kubernetes.py"
-        "::test_the_pages_commands_create_what_the_manifest_refers_to",
         "heroku create": "tests/deploy/test_heroku.py::test_the_commands_of_the_page_set_up_the_stream_from_a_dyno",
         "install -m 0600 .env.example": f"{SYSTEMD}"
         "::test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate",

@@ -288,7 +288,8 @@ def test_the_program_gets_its_credentials(host):
 
 def test_the_program_writes_nowhere_but_where_an_operator_lets_it(host):
     path = f"{FOLDER_OF_METRICS}/crypto-trigger.prom"
-    host.system.must("install", "-d", "-o", "daemon", FOLDER_OF_METRICS)
+    # As Debian's package of node_exporter has it.
+    host.system.must("install", "-d", "-o", "root", "-g", "root", "-m", "0755", FOLDER_OF_METRICS)
     host.set(CRYPTO_TRIGGER_METRICS_FILE=path)
     assert host.start(PUBLISH) == ("success", 0)
     assert host.held() == 1
@@ -296,5 +297,9 @@ def test_the_program_writes_nowhere_but_where_an_operator_lets_it(host):
     (block,) = re.findall(r"```ini\n(.*?)```", SECTION, re.DOTALL)
     assert f"ReadWritePaths={FOLDER_OF_METRICS}\n" in block
     host.edit(PUBLISH, block.replace("User=prometheus", "User=daemon"))
+    assert host.start(PUBLISH) == ("success", 0)
+    assert f"{path}: permission denied" in host.said(PUBLISH)[-1]
+    (permit,) = re.findall(r"`(chgrp [^`]*)`", SECTION)
+    host.system.must("sh", "-euc", permit.replace("chgrp prometheus", "chgrp daemon"))
     assert host.start(PUBLISH) == ("success", 0)
     assert "crypto_trigger_last_run_exit_status" in (host.system.root / path.lstrip("/")).read_text()
