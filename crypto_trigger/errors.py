@@ -106,6 +106,7 @@ class Fact:
     NO_STREAM_ANSWERS = "no-stream-answers"
     STREAM_REFUSES = "stream-refuses"
     STREAM_FORGETS = "stream-forgets"
+    WINDOW_TOO_SHORT = "window-too-short"
     SUBJECTS_OVERLAP = "subjects-overlap"
     STORAGE_FULL = "storage-full"
     OTHER_MESSAGE_FIRST = "other-message-first"

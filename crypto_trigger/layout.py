@@ -158,6 +158,12 @@ def obstacle(config: Config, every: timedelta) -> Obstacle | None:
     return None
 
 
+def subjects(config: Config) -> tuple[str, ...]:
+    """Return the subjects of a configuration, as far as they are texts."""
+    found = config.get("subjects")
+    return tuple(pattern for pattern in found if isinstance(pattern, str)) if isinstance(found, list) else ()
+
+
 def takes(patterns: Sequence[str], subject: str) -> bool:
     """Tell whether one of a stream's subjects, wildcards included, takes the literal `subject`."""
     tokens = subject.split(".")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from crypto_trigger.brokers.setup import SetupResult
     from crypto_trigger.report import Report
 
-_GUARDS = {"msg-id": "; guarded by the msg id alone: no permission to read the stream", "none": "; forced"}
+_GUARDS = {"msg-id": "; guarded by the msg id alone", "none": "; forced"}
 
 
 def report_line(report: Report) -> str:  # noqa: PLR0911 - one for each kind of outcome

@@ -218,6 +218,17 @@ class Settings:
         "--require-subscriber",
         commands=("publish",),
     )
+    guard: values.Guard = row(
+        Group.MESSAGE,
+        "CRYPTO_TRIGGER_GUARD",
+        values.guard,
+        "compare-and-set",
+        "With delivery jetstream, what keeps a slot single: compare-and-set (and the msg id), or msg-id alone, for "
+        "subjects that other streams copy.",
+        "--guard",
+        metavar="NAME",
+        commands=("publish",),
+    )
     client_id_exact: bool = row(
         Group.CONNECTION,
         "CRYPTO_TRIGGER_CLIENT_ID_EXACT",
@@ -371,6 +382,12 @@ class Settings:
     def source(self, attribute: str) -> Source:
         """Return the source of a value."""
         return next(source for source in self.sources if source.setting.attribute == attribute)
+
+    def named_by(self, attribute: str) -> Source:
+        """Return the source of a value: that of the setting that it is taken from, if it is not set itself."""
+        source = self.source(attribute)
+        other = source.setting.default_of and self.source(source.setting.default_of)
+        return other if other and source.origin == other.setting.variable else source
 
     def credentials_in_force(self, address: values.Address) -> str:
         """Describe in words which credentials are sent to a server, and where they came from. Shows no secret."""

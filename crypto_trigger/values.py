@@ -53,6 +53,7 @@ _TRACESTATE_MEMBER = r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>
 _MOST_MEMBERS = 32
 # How stderr is written. Plain texts, because an enumeration takes longer to define.
 LogFormat = Literal["text", "json"]
+Guard = Literal["compare-and-set", "msg-id"]
 LATEST = datetime.max.replace(tzinfo=UTC)
 # Where a 64-bit count of nanoseconds ends: Python 3.11 and 3.12 show later times as this one, 3.13 raises an error.
 _END_OF_COUNT = datetime(2262, 4, 11, 23, 47, 16, tzinfo=UTC)
@@ -188,6 +189,15 @@ def log_format(raw: str) -> LogFormat:
     if raw == "json":
         return "json"
     raise ValueError("must be text or json")
+
+
+def guard(raw: str) -> Guard:
+    """Return `compare-and-set` or `msg-id`."""
+    if raw == "compare-and-set":
+        return "compare-and-set"
+    if raw == "msg-id":
+        return "msg-id"
+    raise ValueError("must be compare-and-set or msg-id")
 
 
 def duration(raw: str) -> timedelta:

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Info, Last, LostRace, Stream
-from crypto_trigger.errors import BrokerError, Fact, NoAck, Outcome, Unavailable
+from crypto_trigger.errors import BrokerError, Fact, NoAck, Outcome, Unavailable, Unusable
 from crypto_trigger.trigger import Receipt, Stored, Trigger
 from crypto_trigger.values import format_duration, rfc3339
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from crypto_trigger.draft import Draft
     from crypto_trigger.retry import Attempt
     from crypto_trigger.settings import Settings
+    from crypto_trigger.values import Guard
 
-# The server stores the message only if the subject's last message has this sequence (ADR-8).
+# Conditions of a publish (ADR-8): every stream that receives the message obeys them, copies of it included. The first
+# asks for the sequence of the subject's last message, the second for the name of the stream.
 EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+_EXPECTED_STREAM = "Nats-Expected-Stream"
 # How often one attempt publishes again after it lost a race, and how long it waits before it reads again, in seconds.
 _RACES = 20
 _RACE_WAIT = 0.01
@@ -36,6 +41,7 @@ class Publisher:
         self._settings = settings
         self._servers = Servers(settings)
         self._info: Info | None = None
+        self._taken = False
         self._guarded_by_msg_id = False
         self._forced = False
         # That the server's clock went back is said once.
@@ -47,7 +53,7 @@ class Publisher:
             stream = Stream(connection, self._settings)
             last = await self._read(stream, draft, attempt)
             trigger = draft.trigger
-            self._forced, self._guarded_by_msg_id = trigger.force, not last.permitted
+            self._forced, self._guarded_by_msg_id = trigger.force, self._guard(last) == "msg-id"
             scheduled = self._info is not None and self._info.schedules
             if attempt.number > 1 and scheduled and not trigger.force and not await self._already(draft, last, stream):
                 await asyncio.sleep(min(_CATCHES_UP, attempt.share()))
@@ -85,7 +91,9 @@ class Publisher:
         """Read the subject's last message and the server's time in one round trip; fix the draft's slot."""
         subject = draft.trigger.subject
         if draft.fixed:
-            return await stream.last(subject)
+            last = await stream.last(subject)
+            await self._check(stream, draft.trigger)
+            return last
         reading = asyncio.ensure_future(stream.last(subject))
         try:
             unknown = await self._fix(stream, draft, attempt)
@@ -96,7 +104,35 @@ class Publisher:
         if unknown:
             draft.details.append(f"the clock of this host decides the slot: {unknown}")
             draft.fix(None)
+        if not last.permitted:
+            draft.details.append("no permission to read the stream: the msg id alone guards the slot")
+        await self._check(stream, draft.trigger)
         return last
+
+    async def _check(self, stream: Stream, trigger: Trigger) -> None:
+        """Find out whether the stream takes the subject, and whether the guard is enough, as far as can be known.
+
+        Raises Rejected where another stream takes the subject, and Unusable where the duplicate window is too short.
+        """
+        if self._info is None:
+            return
+        window, needed = self._info.duplicate_window, 2 * self._settings.every
+        if self._settings.guard == "msg-id" and not trigger.force and window is not None and window < needed:
+            raise Unusable(
+                f"{stream.connection.server}: {self._window(window)}; CRYPTO_TRIGGER_GUARD=msg-id needs one "
+                f"of two slots ({format_duration(needed)})",
+                self._longer_window(),
+                Fact.WINDOW_TOO_SHORT,
+            )
+        config = self._info.config
+        patterns = config.get("subjects")
+        self._taken = isinstance(patterns, list) and trigger.subject in patterns
+        if config and not self._taken:
+            from crypto_trigger import layout  # where the stream names the subject, it is not needed
+
+            self._taken = layout.takes(layout.subjects(config), trigger.subject)
+            if not self._taken:
+                await stream.refuse_other(trigger.subject)
 
     async def _fix(self, stream: Stream, draft: Draft, attempt: Attempt) -> str:
         """Fix the draft's slot by the server's clock. Return why it cannot be asked for, or an empty text.
@@ -150,7 +186,7 @@ class Publisher:
         return Receipt(
             outcome=Outcome.DUPLICATE if duplicate else Outcome.SUPERSEDED,
             seq=last.stored.seq,
-            guard="compare-and-set",
+            guard=self._guard(last),
             server=str(stream.connection.server),
             later=None if duplicate else slot,
         )
@@ -177,18 +213,30 @@ class Publisher:
         return True
 
     async def _store(self, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
-        headers = dict(trigger.headers)
-        if last.permitted and not trigger.force:
+        headers = self.conditions(stream)
+        if self._guard(last) == "compare-and-set" and not trigger.force:
             headers[EXPECTED_LAST] = str(last.stored.seq if last.stored else 0)
+        headers = {**trigger.headers, **headers}
         seq, duplicate = await stream.publish(trigger, headers, known=last.stored is not None)
         return self._receipt(Outcome.DUPLICATE if duplicate else Outcome.PUBLISHED, seq, trigger, last, stream)
 
+    def conditions(self, stream: Stream) -> dict[str, str]:
+        """Return the headers that keep a message out of other streams.
+
+        They also keep it out of the streams that copy it, so there are none where the stream is known to take the
+        subject: no other stream of its account can. The acknowledgement names the stream in any case.
+        """
+        return {} if self._taken else {_EXPECTED_STREAM: stream.name}
+
+    def _guard(self, last: Last) -> Guard:
+        """Return what keeps the slot single."""
+        return self._settings.guard if last.permitted else "msg-id"
+
     def _receipt(self, outcome: Outcome, seq: int | None, trigger: Trigger, last: Last, stream: Stream) -> Receipt:
-        guarded = "compare-and-set" if last.permitted else "msg-id"
         return Receipt(
             outcome=outcome,
             seq=seq,
-            guard="none" if trigger.force else guarded,
+            guard="none" if trigger.force else self._guard(last),
             server=str(stream.connection.server),
             warnings=() if trigger.force or last.stored else self._window_warning(),
         )
@@ -202,11 +250,13 @@ class Publisher:
         window = self._info.duplicate_window if self._info else None
         if window is None or window >= self._settings.every:
             return ()
+        slot = format_duration(self._settings.every)
+        return (f"{self._window(window)}, shorter than a slot ({slot}); {self._longer_window()}",)
+
+    def _window(self, window: timedelta) -> str:
+        return f"the duplicate window of stream {self._settings.stream} is {format_duration(window)}"
+
+    def _longer_window(self) -> str:
         from crypto_trigger.command_line import command_line
 
-        warning = (
-            f"the duplicate window of stream {self._settings.stream} is {format_duration(window)}, shorter than a slot "
-            f"({format_duration(self._settings.every)}); make it two slots long with: "
-            f"{command_line(self._settings, 'setup', '--update')}"
-        )
-        return (warning,)
+        return f"make it two slots long with: {command_line(self._settings, 'setup', '--update')}"

@@ -37,9 +37,10 @@ class Rehearsal(Publisher):
             stream = Stream(connection, self._settings)
             last = await self._read(stream, draft, attempt)
             trigger = draft.trigger
+            headers = {**_refusable(trigger), **self.conditions(stream)}
             attempt.sent = True
             try:
-                await stream.publish(trigger, _refusable(trigger), known=last.stored is not None)
+                await stream.publish(trigger, headers, known=last.stored is not None)
             except LostRace as refusal:
                 attempt.sent = False
                 last = await self._held(stream, last, refusal, draft)

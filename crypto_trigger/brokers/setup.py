@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, assert_never
 
 from crypto_trigger import layout
-from crypto_trigger.brokers.faults import clean
 from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Stream
 from crypto_trigger.command_line import command_line
@@ -111,7 +110,7 @@ class StreamSetup:
         settings = self._settings
         config = layout.new(settings.stream, settings.subject, settings.every, self._replicas or 1)
         if self._dry_run:
-            if owner := await self._owner(stream):
+            if owner := await stream.owner(self._settings.subject):
                 raise self._overlap(stream, owner)
             change = Change.WOULD_CREATE
         else:
@@ -133,7 +132,7 @@ class StreamSetup:
             hint = f"change it with: {command_line(settings, 'setup', '--update', *replicas)}"
             return self._result(Change.DIFFERS, stream, differences=differences, notes=notes, hint=hint)
         if self._dry_run:
-            if wanted.get("subjects") != existing.get("subjects") and (owner := await self._owner(stream)):
+            if wanted.get("subjects") != existing.get("subjects") and (owner := await stream.owner(settings.subject)):
                 raise self._overlap(stream, owner)
             return self._result(Change.WOULD_UPDATE, stream, differences=differences, notes=notes)
         # Send the whole existing configuration: the server resets every field that an update leaves out.
@@ -155,21 +154,13 @@ class StreamSetup:
             if not error.code or (error.retryable and error.fact != Fact.SERVER_ERROR):
                 raise
             if error.fact == Fact.SUBJECTS_OVERLAP:
-                raise self._overlap(stream, await self._owner(stream)) from error
+                raise self._overlap(stream, await stream.owner(self._settings.subject)) from error
             raise Unusable(
                 f"{stream.connection.server}: JetStream refuses stream {self._settings.stream}: {error.said}",
                 "change the setting that asks for it, or the stream with the nats CLI",
                 error.fact,
                 error.said,
             ) from error
-
-    async def _owner(self, stream: Stream) -> str:
-        """Return the other stream that takes the subject, or an empty text if there is none or it is not known."""
-        try:
-            taking = await stream.names_for(self._settings.subject)
-        except BrokerError:
-            return ""
-        return clean(", ".join(name for name in taking if name != self._settings.stream))
 
     def _overlap(self, stream: Stream, owner: str) -> Unusable:
         subject = self._settings.subject

@@ -12,11 +12,11 @@ import nats.errors
 
 from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.jetstream_answers import Ack, Message, ack_of, api_error, message_of
-from crypto_trigger.errors import BadPeer, BrokerError, Fact, Unavailable, Unusable
+from crypto_trigger.errors import BadPeer, BrokerError, Fact, Rejected, Unavailable, Unusable
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from crypto_trigger.brokers.connection import Connection
     from crypto_trigger.settings import Settings
@@ -32,7 +32,6 @@ _NO_RESPONDERS_WAIT = 0.25
 _OFF_AFTER, _OFF_SHARE = 5.0, 0.25
 # Older servers ignore Nats-Expected-Last-Subject-Sequence in some cases, or cannot read a subject's last message.
 LEAST_VERSION = (2, 9)
-_EXPECTED_STREAM = "Nats-Expected-Stream"
 # The `err_code` of a message that is not stored because another one came first (nats-server, `server/errors.json`).
 _LOST_RACE = (10071, 10164)
 # A time outside these years is not a server's clock. Adding a slot to a time between them cannot overflow.
@@ -157,7 +156,7 @@ class Stream:
         async def ask() -> Message | None:
             return message_of((await self.connection.request(subject, json.dumps(wanted).encode())).data)
 
-        return await self._with_retries(ask, subject)
+        return await self._explained(self._with_retries(ask, subject))
 
     def _stored(self, message: Message) -> Stored:
         seq, time = message.seq, message.time
@@ -205,7 +204,6 @@ class Stream:
 
         Add to `others` each other answer: the stream that it names, and what it means.
         """
-        headers = {**headers, _EXPECTED_STREAM: self.name}
         answers = await self.connection.send(trigger.subject, trigger.payload, headers)
         while True:
             try:
@@ -265,8 +263,11 @@ class Stream:
 
     async def info(self) -> Info:
         """Ask for the stream's configuration and the server's time. Raises a BrokerError; Unusable without a stream."""
+        return await self._info(self.request)
+
+    async def _info(self, request: Callable[[str, Mapping[str, object]], Awaitable[dict[str, Any]]]) -> Info:
         asked = datetime.now(UTC)
-        answer = await self.request(f"STREAM.INFO.{self.name}", {})
+        answer = await request(f"STREAM.INFO.{self.name}", {})
         answered = datetime.now(UTC)
         config = answer.get("config")
         if not isinstance(config, dict):
@@ -281,7 +282,7 @@ class Stream:
     async def config(self) -> dict[str, Any] | None:
         """Return the stream's configuration unchanged, or None if there is no stream. Raises a BrokerError."""
         try:
-            return dict((await self.info()).config)
+            return dict((await self._info(self._ask)).config)
         except Unusable as error:
             if error.fact == Fact.NO_STREAM:
                 return None
@@ -292,6 +293,9 @@ class Stream:
 
         nats-py's StreamConfig is not used, because it would drop the fields of newer servers.
         """
+        return await self._explained(self._ask(endpoint, body))
+
+    async def _ask(self, endpoint: str, body: Mapping[str, object]) -> dict[str, Any]:
         subject = f"{self._prefix}.{endpoint}"
 
         async def ask() -> dict[str, Any]:
@@ -354,8 +358,45 @@ class Stream:
 
     async def names_for(self, subject: str) -> list[str]:
         """Return the names of the streams that take messages of `subject`. Raises a BrokerError."""
-        answer = await self.request("STREAM.NAMES", {"subject": subject})
+        answer = await self._ask("STREAM.NAMES", {"subject": subject})
         return [name for name in answer.get("streams") or [] if isinstance(name, str)]
+
+    async def refuse_other(self, subject: str) -> None:
+        """Raise Rejected if another stream takes the subject, which this one does not.
+
+        If none does, a publish may still succeed: the account may map the subject to another.
+        """
+        if owner := await self.owner(subject):
+            raise Rejected(
+                f"{self.connection.server}: stream {owner} takes {subject}, and stream {self.name} does not",
+                f"{self._instead(owner)}, or choose another subject",
+                Fact.STREAM_REFUSES,
+            )
+
+    async def owner(self, subject: str) -> str:
+        """Return the other stream that takes the subject, or an empty text if there is none or it is not known."""
+        try:
+            names = await self.names_for(subject)
+        except BrokerError:
+            return ""
+        from crypto_trigger.brokers.faults import clean
+
+        return clean(", ".join(name for name in names if name != self.name))
+
+    async def _explained(self, request: Awaitable[T]) -> T:
+        """Return what `request` does. Where there is no stream, say which one takes the subject."""
+        try:
+            return await request
+        except Unusable as error:
+            if error.fact == Fact.NO_STREAM and (owner := await self.owner(self._settings.subject)):
+                hint = f"stream {owner} takes {self._settings.subject}: {self._instead(owner)}"
+                raise error.reworded(error.message, hint) from error.__cause__
+            raise
+
+    def _instead(self, owner: str) -> str:
+        """Return the advice to name another stream in the setting that named this one."""
+        source = self._settings.named_by("stream")
+        return f"set {source.setting.variable}={owner} in place of '{source.shown}' (from {source.origin})"
 
     async def _why_no_stream(self, subject: str, error: BrokerError) -> BrokerError:
         """Return Unusable if no stream takes the subject, or `error` if one does: its leader may be missing."""

@@ -62,7 +62,9 @@ class Streamed(NamedTuple):
 STREAMED = [
     Streamed("no stream", None, 78, "there is no stream"),
     Streamed("another subject", {"subjects": ["{}.other"]}, 78, "no stream takes the subject"),
-    Streamed("of another stream", {"subjects": ["{}.other"], "beside": True}, 65, "another stream takes"),
+    Streamed(
+        "of another stream", {"subjects": ["{}.other"], "beside": True}, 65, "does not; set CRYPTO_TRIGGER_STREAM="
+    ),
     Streamed("sealed", {"sealed": True}, 65, "is sealed"),
 ]
 

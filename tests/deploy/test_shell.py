@@ -75,7 +75,7 @@ def test_a_shell_is_told_that_another_stream_owns_the_subject(told, place):
     status, err = told("publish")
     assert stored(place.url, f"{place.stream}-owner") == stored(place.url, place.stream) == []
     assert status == 65
-    assert "another stream takes" in err
+    assert f"stream {place.stream}-owner takes {place.subject}" in err
 
 
 def test_a_shell_is_told_that_nobody_acknowledged(told, place):

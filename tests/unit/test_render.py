@@ -134,7 +134,7 @@ def test_a_publish_that_went_well_is_one_line(changes, said):
 
 
 def test_a_weaker_guard_is_told():
-    assert "no permission to read" in report_line(receipt(guard="msg-id"))
+    assert "; guarded by the msg id alone" in report_line(receipt(guard="msg-id"))
     assert report_line(receipt(guard="none")).endswith("; forced")
 
 
