@@ -13,6 +13,7 @@ import nats.errors
 from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.jetstream_answers import Ack, Message, ack_of, api_error, message_of
 from crypto_trigger.errors import BadPeer, BrokerError, Fact, Rejected, Unavailable, Unusable
+from crypto_trigger.setting import Layer
 from crypto_trigger.trigger import Reading, Stored, Trigger
 
 if TYPE_CHECKING:
@@ -396,6 +397,8 @@ class Stream:
     def _instead(self, owner: str) -> str:
         """Return the advice to name another stream in the setting that named this one."""
         source = self._settings.named_by("stream")
+        if source.layer == Layer.FLAG:
+            return f"give {source.setting.flag} {owner} in place of '{source.shown}'"
         return f"set {source.setting.variable}={owner} in place of '{source.shown}' (from {source.origin})"
 
     async def _why_no_stream(self, subject: str, error: BrokerError) -> BrokerError:

@@ -46,7 +46,7 @@ def test_the_stream_that_takes_the_subject_is_named_with_the_setting_that_names_
 @pytest.mark.parametrize(
     ("flags", "settings", "setting"),
     [
-        (("--stream", "typo"), {}, "set CRYPTO_TRIGGER_STREAM={} in place of 'typo' (from --stream)"),
+        (("--stream", "typo"), {}, "give --stream {} in place of 'typo'"),
         (
             (),
             {"CRYPTO_TRIGGER_STREAM": "typo"},
@@ -89,4 +89,5 @@ def test_without_permission_to_look_for_it_the_line_says_how_to_create_one(words
 def test_a_failed_publish_names_it_in_its_report_too(place):
     add_stream(place.url, place.stream, [place.subject])
     ended = execute("publish", "--json", "--stream", "typo", **SHORT)
-    assert json.loads(ended.out)["error"]["hint"].startswith(f"stream {place.stream} takes {place.subject}: set ")
+    hint = json.loads(ended.out)["error"]["hint"]
+    assert hint == f"stream {place.stream} takes {place.subject}: give --stream {place.stream} in place of 'typo'"
