@@ -159,7 +159,8 @@ class Usage(TriggerError):
 class ConfigError(TriggerError):
     """One or more settings are wrong; each problem is one line naming the variable, its value and its origin.
 
-    `known` holds the values that could be read, because they may say where to report the failure.
+    `known` holds the values that could be read, because they may say where to report the failure, and the `sources` of
+    all.
     """
 
     status = Status.CONFIG

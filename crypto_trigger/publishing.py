@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crypto_trigger.errors import Usage
+from crypto_trigger.errors import ConfigError, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,12 @@ def publish(
     if dry_run and rehearse:
         raise Usage("--dry-run connects to nothing, and --rehearse connects: give one of the two")
     settings = run.load(env_files, **flags)
-    draft = run.draft_trigger(settings, force=force, offline=dry_run)
+    try:
+        draft = run.draft_trigger(settings, force=force, offline=dry_run)
+    except ConfigError as error:
+        from crypto_trigger.brokers.access import problems_of
+
+        raise ConfigError(*error.problems, *problems_of(settings)) from None
     if dry_run:
         from crypto_trigger.brokers.access import Access
 

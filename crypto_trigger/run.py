@@ -116,7 +116,7 @@ class Run:
             settings = load(flags, env_files, os.environ, began)
         except ConfigError as error:
             self._take(error.known)
-            raise
+            raise ConfigError(*error.problems, *_papers(error.known), known=error.known) from None
         self.settings = settings
         self.reading = time.monotonic() - began
         self._take(vars(settings))
@@ -323,6 +323,14 @@ class Run:
             return _LONGEST_KEPT
         least = max(LEAST, self.kept)
         return least if signals.came() else max(least, self._deadline - time.monotonic())
+
+
+def _papers(known: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with certificates and seeds beside the settings that are wrong: all is told in one run."""
+    from crypto_trigger.brokers.access import problems_of
+    from crypto_trigger.table import SETTINGS, Settings
+
+    return problems_of(Settings({**{row.attribute: None for row in SETTINGS}, **known}))
 
 
 def value_of(argv: Sequence[str], name: str) -> str | None:

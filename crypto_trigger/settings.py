@@ -69,7 +69,7 @@ def load(
             found.wrong(found.sources[attribute], problem)
     if found.problems:
         known = {name: value for name, value in parsed.items() if name not in found.broken}
-        raise ConfigError(*found.problems, known=known)
+        raise ConfigError(*found.problems, known={**known, "sources": tuple(found.sources.values())})
     parsed["servers"] = _encrypted(parsed)
     sources, warnings = tuple(found.sources.values()), tuple(found.warnings)
     return Settings({**parsed, "sources": sources, "warnings": warnings, "env_files": paths})

@@ -10,9 +10,10 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 from http.client import HTTPS_PORT, HTTPConnection, HTTPException, HTTPResponse
+from ipaddress import ip_address, ip_network
 from socket import gaierror
 from threading import Thread
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -20,6 +21,10 @@ from crypto_trigger import __version__, signals
 from crypto_trigger.certificates import CertificateFault, OtherName, SelfSigned, UnknownIssuer, chain_of, fault_of
 from crypto_trigger.masking import escaped
 from crypto_trigger.streams import LEAST
+from crypto_trigger.values import host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # In bytes: what is read of one answer.
 _MOST_READ = 10_000
@@ -166,10 +171,10 @@ def _beginning(response: HTTPResponse) -> str:
 def _connection(url: str, headers: dict[str, str], seconds: float) -> tuple[HTTPConnection, bool]:
     """Return a connection, not yet open, and whether it leads to a proxy that gets the whole URL."""
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
+    host, port = host_of(parts), parts.port
     seconds = max(0.001, seconds)
     proxies = getproxies()
-    if parts.scheme not in proxies or proxy_bypass(parts.netloc.rpartition("@")[2]):
+    if parts.scheme not in proxies or _needs_none(parts.netloc.rpartition("@")[2], host, proxies):
         return _open(parts.scheme == "https", host, port, seconds), False
     proxy = _proxy(proxies[parts.scheme])
     credentials = {"Proxy-Authorization": _basic(proxy.user, proxy.password)} if proxy.user is not None else {}
@@ -179,6 +184,21 @@ def _connection(url: str, headers: dict[str, str], seconds: float) -> tuple[HTTP
     connection = _open(True, proxy.host, proxy.port, seconds)
     connection.set_tunnel(host, port, credentials)
     return connection, False
+
+
+def _needs_none(netloc: str, host: str, proxies: Mapping[str, str]) -> bool:
+    """Tell whether NO_PROXY names a host: by a name, or an address by a range (`10.0.0.0/8`), as in curl and Go."""
+    if proxy_bypass(netloc):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    for entry in proxies.get("no", "").split(","):
+        with suppress(ValueError):
+            if address in ip_network(entry.strip().strip("[]"), strict=False):
+                return True
+    return False
 
 
 def _open(encrypted: bool, host: str, port: int | None, seconds: float) -> HTTPConnection:

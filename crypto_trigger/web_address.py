@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from crypto_trigger.values import check_labels, is_host
+from crypto_trigger.values import check_labels, host_of, is_host
 
 
 def parse(raw: str) -> str:
@@ -14,7 +14,7 @@ def parse(raw: str) -> str:
         raise ValueError("holds a blank, a control character or a character that is not ASCII; percent-encode it")
     try:
         url = urlsplit(raw)
-        host, port = url.hostname, url.port
+        host, port = host_of(url), url.port
     except ValueError:
         raise ValueError(f"has no valid host and port; it {wanted}") from None
     if url.scheme not in ("http", "https"):

@@ -52,19 +52,8 @@ class Access:
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """Load certificates and keys. Raises ConfigError with one line for each variable that cannot be used."""
-        problems: list[str] = []
         wants_tls = any(server.tls for server in settings.servers)
-        tls = None
-        if wants_tls:
-            from crypto_trigger.brokers.tls import context_of
-
-            try:
-                tls = context_of(settings)
-            except ConfigError as error:
-                problems += error.problems
-        for attribute, seed in (("creds", settings.creds and settings.creds.seed), ("nkey", settings.nkey)):
-            if seed and not _is_nkey(seed):
-                problems.append(settings.source(attribute).problem("holds a seed that is not a valid nkey"))
+        tls, problems = _load(settings, wants_tls=wants_tls)
         if problems:
             raise ConfigError(*problems)
         # natscli's rule: a user without a password is a token.
@@ -99,6 +88,27 @@ class Access:
             f"-----BEGIN NATS USER JWT-----\n{self.creds.jwt}\n------END NATS USER JWT------\n"
             f"-----BEGIN USER NKEY SEED-----\n{self.creds.seed}\n------END USER NKEY SEED------\n"
         )
+
+
+def problems_of(settings: Settings) -> list[str]:
+    """Return one line for each certificate, key and seed that cannot be used. Other settings may be wrong: None."""
+    return _load(settings, wants_tls=bool(settings.ca or settings.cert))[1]
+
+
+def _load(settings: Settings, *, wants_tls: bool) -> tuple[CountingContext | None, list[str]]:
+    """Return the TLS context, None if no TLS is wanted, and the problems."""
+    tls, problems = None, list[str]()
+    if wants_tls:
+        from crypto_trigger.brokers.tls import context_of
+
+        try:
+            tls = context_of(settings)
+        except ConfigError as error:
+            problems += error.problems
+    for attribute, seed in (("creds", settings.creds and settings.creds.seed), ("nkey", settings.nkey)):
+        if seed and not _is_nkey(seed):
+            problems.append(settings.source(attribute).problem("holds a seed that is not a valid nkey"))
+    return tls, problems
 
 
 def _is_nkey(seed: str) -> bool:

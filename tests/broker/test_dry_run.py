@@ -1,6 +1,7 @@
 """A dry run finds what a publish would find before it connects, in any locale, and loads nothing that connects."""
 
 import os
+from pathlib import Path
 
 import nkeys
 import pytest
@@ -81,6 +82,42 @@ def test_every_command_reads_each_env_file(command):
     ended = execute(*command.split(), "--env-file", "first.env", "--env-file", "second.env")
     assert ended.status == (3 if command == "check" else 78)
     assert all(f"--env-file '{name}.env' cannot be read" in ended.err + ended.out for name in ("first", "second"))
+
+
+CREDS = "-----BEGIN NATS USER JWT-----\neyJ0.jwt.sig\n------END------\n-----BEGIN SEED-----\n{seed}\n------END------\n"
+
+
+@pytest.mark.parametrize("command", ["publish --dry-run", "publish", "setup", "check", "history", "config"])
+def test_what_is_wrong_with_files_is_found_beside_wrong_values(command, papers, tmp_path):
+    bad = tmp_path / "bad.creds"
+    bad.write_text(CREDS.format(seed=Path(papers["BAD_SEED"]).read_text()))
+    ended = execute(
+        *command.split(),
+        NATS_URL="nats://127.0.0.1:1",
+        NATS_CA=papers["TEXT"],
+        NATS_CERT=papers["CERT"],
+        NATS_KEY=papers["OTHER_KEY"],
+        NATS_PASSWORD="hunter22",
+        NATS_CREDS=bad,
+        NATS_NKEY="/nowhere",
+        CRYPTO_TRIGGER_EVERY="banana",
+    )
+    assert ended.status == (3 if command == "check" else 78)
+    wrong = ["NATS_CA", "NATS_CERT", "NATS_PASSWORD", "NATS_CREDS", "NATS_NKEY", "CRYPTO_TRIGGER_EVERY"]
+    assert [name for name in wrong if f"{name} '" not in ended.out + ended.err] == []
+    assert "Traceback" not in ended.err
+
+
+def test_a_wrong_time_does_not_hide_a_wrong_file(papers):
+    ended = execute("publish", "--dry-run", "--scheduled-at", "2999-01-01T00:00:00Z", NATS_CA=papers["TEXT"])
+    assert ended.status == 78
+    assert [line.split()[1] for line in ended.err.splitlines()] == ["CRYPTO_TRIGGER_SCHEDULED_AT", "NATS_CA"]
+
+
+def test_a_wrong_address_does_not_hide_a_wrong_file(papers):
+    ended = execute("publish", "--dry-run", NATS_URL="foo:bar", NATS_CA=papers["TEXT"])
+    assert ended.status == 78
+    assert [line.split()[1] for line in ended.err.splitlines()] == ["NATS_URL", "NATS_CA"]
 
 
 def test_a_variable_in_an_address_of_an_env_file_is_named_as_what_it_is(tmp_path):

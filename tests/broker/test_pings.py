@@ -517,6 +517,23 @@ def test_a_host_that_needs_no_proxy_is_asked_itself(run, monitor, monkeypatch):
     assert monitor.told == [FAILURE]
 
 
+@pytest.mark.parametrize(
+    ("ranges", "direct"),
+    [
+        ("127.0.0.0/8", True),
+        ("10.0.0.0/8, 127.0.0.1/8 ,example.com", True),
+        ("fd00::/8,127.0.0.1", True),
+        ("10.0.0.0/8,128.0.0.0/1,127.0.0.0/33,nonsense/8,", False),
+    ],
+)
+def test_a_host_in_a_range_that_needs_no_proxy_is_asked_itself(ranges, direct, run, monitor, monkeypatch):
+    with Monitor() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", ranges)
+        run("publish", *FAILS)
+    assert (monitor.told, proxy.told) == (([FAILURE], []) if direct else ([], [FAILURE]))
+
+
 def tunnel_to(port):
     """A proxy that connects its client to a port of this host, whatever host the client asks for."""
 
