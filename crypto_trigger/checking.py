@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crypto_trigger.findings import Thresholds
+from crypto_trigger.findings import Thresholds, window_length
+from crypto_trigger.freshness import check_since
 from crypto_trigger.lookback import length, looking_back, wrong
 from crypto_trigger.masking import shown
 from crypto_trigger.values import format_duration, name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from crypto_trigger.freshness import Cadence
     from crypto_trigger.plugin import CheckRun
@@ -40,7 +42,20 @@ def check(
     settings = run.load(env_files, **flags)
     back, cadence = looking_back(settings, since, grace)
     limits = _thresholds(cadence, missed_warn, missed_critical, consumer_warn, consumer_critical)
-    run.check(settings, back, cadence, limits, _consumer_names(consumer))
+    run.check(settings, _window(back, cadence, limits), cadence, limits, _consumer_names(consumer))
+
+
+def _window(since: timedelta, cadence: Cadence, thresholds: Thresholds) -> timedelta:
+    """Return how far back slots are looked at. Raises Usage if a threshold asks for too many of them."""
+    back = window_length(since, cadence.every, thresholds)
+    try:
+        check_since(back, cadence.every)
+    except ValueError as error:
+        counted = (thresholds.missed_critical + 1) * cadence.every == back
+        option = "--missed-critical" if counted else "--consumer-critical"
+        value = str(thresholds.missed_critical) if counted else format_duration(thresholds.consumer_critical)
+        raise wrong(option, f"'{value}' {error}") from None
+    return back
 
 
 def _thresholds(

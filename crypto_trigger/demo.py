@@ -143,9 +143,10 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
 async def _check(output: Output, settings: Settings) -> None:
     output.answer("\n$ crypto-trigger check", {})
     since, cadence = looking_back(settings, "1h", None)
-    since = window_length(since, settings.every)
+    thresholds = Thresholds(1, 2, cadence.grace, cadence.every)
+    since = window_length(since, settings.every, thresholds)
     held, consumers = await _done(settings, Inspection(settings, since, ()))
-    result = examine(held, consumers, since, cadence, Thresholds(1, 2, cadence.grace, cadence.every))
+    result = examine(held, consumers, since, cadence, thresholds)
     answer = Answer(result.level, result.findings, settings.stream, settings.subject, result)
     output.answer(f"{nagios(answer)}\n(status {int(result.level)})", {})
 

@@ -89,6 +89,7 @@ class Fact:
     NO_INBOX = "no-inbox"
     SYSTEM_ERROR = "system-error"
     SERVER_ERROR = "server-error"
+    TOO_MANY_SUBSCRIPTIONS = "too-many-subscriptions"
     SERVER_TOO_OLD = "server-too-old"
     NOT_JETSTREAM = "not-jetstream"
     # The message

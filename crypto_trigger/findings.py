@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from crypto_trigger.freshness import Cadence, Entry, State, Window, entries
+from crypto_trigger.freshness import Cadence, Entry, State, Window, entries, known_since, runs
 from crypto_trigger.layout import takes
 from crypto_trigger.trigger import Slot, Stored
 from crypto_trigger.values import approximate, format_duration, rfc3339
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # A window has at least the present slot and these many finished ones, so that a long slot's miss is seen, too.
 _LEAST_FINISHED = 2
+# So many slots are named one by one; of more, so many runs.
+_MOST_SINGLE = 4
 _MOST_NAMED = 10
 
 
@@ -59,11 +61,13 @@ class Thresholds(NamedTuple):
 
 
 class Consumer(NamedTuple):
-    """What the server says of a consumer. All up to the sequence `floor` is acknowledged.
+    """What the server says of a consumer. All up to the sequence `floor` is acknowledged, given up or not its own.
 
     `takes` are the subjects that it takes (none: all of the stream). `paused` is the time until it goes on, or None.
     `idle` is true if nothing is to be delivered and no acknowledgement is awaited: what is beyond the floor then was
-    delivered as often as the consumer allows (`max_deliver`).
+    delivered as often as the consumer allows (`max_deliver`). `acknowledges` is false with the ack policy none, `begun`
+    if nothing has been delivered yet. `beyond` tells that the floor is beyond the end of the stream. Of a consumer that
+    does not exist, `others` are the names of some that do, and `more` is how many there are besides.
     """
 
     name: str
@@ -72,6 +76,11 @@ class Consumer(NamedTuple):
     floor: int = 0
     paused: timedelta | None = None
     idle: bool = False
+    acknowledges: bool = True
+    begun: bool = True
+    beyond: bool = False
+    others: Sequence[str] = ()
+    more: int = 0
 
 
 class Backlog(NamedTuple):
@@ -113,13 +122,18 @@ class CheckResult(NamedTuple):
 
     @property
     def due(self) -> int:
-        """The number of slots that should have their trigger by now."""
-        return len(self.entries) - len(self.slots(State.PENDING))
+        """The number of slots that should have their trigger by now, as far as that is known."""
+        return len(self.entries) - len(self.slots(State.PENDING, State.UNKNOWN))
 
 
-def window_length(since: timedelta, every: timedelta) -> timedelta:
-    """Return how far back slots are looked at: `since`, but at least the present slot and the two before it."""
-    return max(since, (_LEAST_FINISHED + 1) * every)
+def window_length(since: timedelta, every: timedelta, thresholds: Thresholds) -> timedelta:
+    """Return how far back slots are looked at: `since`, but so far that each threshold can be reached.
+
+    That is at least the present slot and the two before it.
+    """
+    finished = max(_LEAST_FINISHED, thresholds.missed_critical)
+    # The trigger that has waited too long may have been stored up to a slot earlier than that.
+    return max(since, (finished + 1) * every, thresholds.consumer_critical + 2 * every)
 
 
 def examine(
@@ -130,7 +144,7 @@ def examine(
     The messages are those of the time `since`, a `window_length`.
     """
     window = Window.before(held.now, since, cadence)
-    looked_at = entries(held.messages, held.first, window, held.now, cadence)
+    looked_at = entries(held.messages, held.first, window, held.now, cadence, held.memory)
     newest = _newest(held, looked_at, cadence)
     backlogs = tuple(_backlog(consumer, held, newest, cadence, thresholds) for consumer in consumers)
     result = CheckResult(
@@ -167,21 +181,37 @@ def _slots(result: CheckResult, held: "Held", since: timedelta, cadence: Cadence
         return
     slot, trigger = result.newest
     missed, overdue = result.slots(State.MISSED), result.slots(State.OVERDUE)
+    beside = _not_known(result, held)
     if missed:
         day = rfc3339(result.now)[: len("2026-11-23T")]
         text = f"missed {_named(missed)}; the newest is of {str(slot).removeprefix(day)}"
-        yield Finding(result.thresholds.of_missed(len(missed)), text)
+        yield Finding(result.thresholds.of_missed(len(missed)), text + beside)
     for late in overdue:
         age = approximate(result.now - late.start)
-        yield Finding(Level.WARNING, f"{late} is overdue: it has no trigger {age} after it began")
+        text = f"{late} is overdue: it has no trigger {age} after it began"
+        yield Finding(Level.WARNING, text if missed else text + beside)
     if not missed and not overdue:
         lateness = trigger.stored_at - slot.start
         side = "before" if lateness < timedelta(0) else "after"
         yield Finding(
-            Level.OK,
+            Level.UNKNOWN if result.entries[-1].state is State.UNKNOWN else Level.OK,
             f"{slot} stored {approximate(abs(lateness))} {side} its slot began; "
-            f"{result.due} of {result.due} slots in {format_duration(since)}",
+            f"{result.due} of {result.due} slots in {format_duration(since)}{beside}",
         )
+
+
+def _not_known(result: CheckResult, held: "Held") -> str:
+    """Return which slots are not known, and why, as the end of a text; nothing if all are."""
+    count, known = len(result.slots(State.UNKNOWN)), known_since(result.entries)
+    if not count:
+        return ""
+    if known is None:
+        which = f"whether {result.entries[-1].slot} has its trigger is not known"
+    elif count == 1:
+        which = f"1 slot before {known} is not known"
+    else:
+        which = f"{count} slots before {known} are not known"
+    return f"; {which}: stream {held.config.get('name')} {held.memory.loss}"
 
 
 def _never(held: "Held", cadence: Cadence) -> Finding:
@@ -195,8 +225,12 @@ def _never(held: "Held", cadence: Cadence) -> Finding:
         if not takes(taken, held.subject):
             return Finding(Level.CRITICAL, f"stream {name} does not take the subject {held.subject}")
     age = held.now - held.created if held.created else None
-    if age is not None and age <= cadence.every + cadence.grace:
+    allowed = cadence.every + cadence.grace
+    if age is not None and age <= allowed:
         return Finding(Level.OK, f"no trigger has been stored yet: stream {name} is {approximate(age)} old")
+    if held.memory.since and held.now - held.memory.since <= allowed:
+        text = f"no trigger is stored for {held.subject}, and whether there was one is not known"
+        return Finding(Level.UNKNOWN, f"{text}: stream {name} {held.memory.loss}")
     old = f", which is {approximate(age)} old" if age else ""
     return Finding(Level.CRITICAL, f"no trigger is stored for {held.subject} in stream {name}{old}")
 
@@ -206,6 +240,8 @@ def _clocks(result: CheckResult, held: "Held", cadence: Cadence) -> Iterator[Fin
     if result.skew is not None and abs(result.skew) > cadence.early:
         side = "ahead of" if result.skew > timedelta(0) else "behind"
         yield Finding(Level.WARNING, f"the clock of this host is {approximate(abs(result.skew))} {side} the server's")
+    if text := clock_went_back(held, cadence):
+        yield Finding(Level.WARNING, text)
     # The last trigger of each publisher counts: its clock may have been set right since the one before.
     last = {message.source: message for message in sorted(held.messages, key=lambda message: message.seq)}
     ahead = [(message, slot) for message in last.values() if (slot := cadence.claimed(message))]
@@ -216,6 +252,21 @@ def _clocks(result: CheckResult, held: "Held", cadence: Cadence) -> Iterator[Fin
             f"{approximate(slot.start - message.stored_at)} ahead: its trigger for {slot} was stored at "
             f"{rfc3339(message.stored_at)} (sequence {message.seq})",
         )
+
+
+def clock_went_back(held: "Held", cadence: Cadence) -> str:
+    """Return that a message lies in the server's future, in words; nothing if there is none.
+
+    Where the server does not tell its time, that of this host is taken for it.
+    """
+    messages = (*held.messages, *((held.newest,) if held.newest else ()))
+    latest = max(messages, key=lambda message: message.stored_at, default=None)
+    if latest is None or not latest.in_future(held.now, cadence.early):
+        return ""
+    stored = f"{held.subject} was stored at {rfc3339(latest.stored_at)} (sequence {latest.seq})"
+    if held.reading is None:
+        return f"by the clock of this host it is {rfc3339(held.now)}, but {stored}"
+    return f"the server's clock went back: by it, {stored}, and now it is {rfc3339(held.now)}"
 
 
 def _backlog(
@@ -229,7 +280,7 @@ def _backlog(
     if newest:
         triggers[newest[1].seq] = newest[1]
     waiting = [triggers[seq] for seq in sorted(triggers) if seq > consumer.floor]
-    if not consumer.exists or not _takes(consumer, held) or consumer.paused is not None:
+    if not consumer.exists or not _takes(consumer, held) or consumer.paused is not None or consumer.beyond:
         level = Level.CRITICAL
     else:
         level = thresholds.of_age(held.now - waiting[0].stored_at) if waiting else Level.OK
@@ -244,14 +295,17 @@ def _consumer(consumer: Consumer, backlog: Backlog, held: "Held", cadence: Caden
     """Return the finding of one consumer."""
     who = f"consumer {consumer.name}"
     if not consumer.exists:
-        return Finding(backlog.level, f"stream {held.config.get('name')} has no {who}")
+        return Finding(backlog.level, f"stream {held.config.get('name')} has no {who}{_others(consumer)}")
     if not _takes(consumer, held):
         return Finding(backlog.level, f"{who} does not take the subject {held.subject}")
     if consumer.paused is not None:
         return Finding(backlog.level, f"{who} is paused for another {approximate(consumer.paused)}")
+    if consumer.beyond:
+        text = f"{who} begins after sequence {consumer.floor}, beyond the end of the stream ({held.last_seq})"
+        return Finding(backlog.level, f"{text}: until then it is given nothing")
     oldest = backlog.oldest
     if oldest is None:
-        return Finding(backlog.level, f"{who} has acknowledged every trigger")
+        return Finding(backlog.level, f"{who} {_done(consumer)}")
     text = (
         f"{cadence.slot(oldest)} is in the stream (sequence {oldest.seq}); {who} has not acknowledged it for "
         f"{approximate(max(held.now - oldest.stored_at, timedelta(0)))}"
@@ -263,7 +317,40 @@ def _consumer(consumer: Consumer, backlog: Backlog, held: "Held", cadence: Caden
     return Finding(backlog.level, text)
 
 
+def _done(consumer: Consumer) -> str:
+    """Return what a consumer has done for which no trigger waits.
+
+    Its floor also passes messages that were terminated or delivered too often, and begins where the consumer does.
+    """
+    if not consumer.begun:
+        return f"has been given nothing yet: it begins after sequence {consumer.floor}"
+    return "has processed every trigger" if consumer.acknowledges else "was given every trigger"
+
+
+def _others(consumer: Consumer) -> str:
+    if not consumer.others:
+        return ""
+    more = f" and {consumer.more} more" if consumer.more else ""
+    return f"; it has {', '.join(consumer.others)}{more}"
+
+
 def _named(slots: Sequence[Slot]) -> str:
-    named = ", ".join(map(str, slots[:_MOST_NAMED]))
-    more = len(slots) - _MOST_NAMED
-    return f"{named} and {more} more" if more > 0 else named
+    """Return the names of a few slots, or of the runs of many: `2026-11-23T09:00:00Z to 10:15:00Z (6 slots)`."""
+    if len(slots) <= _MOST_SINGLE:
+        return ", ".join(map(str, slots))
+    every = slots[0].length
+    found = [(Slot(first, every), Slot(last, every)) for first, last in runs([slot.start for slot in slots], every)]
+    named = [_run(*run) for run in found[:_MOST_NAMED]]
+    more = sum(_count(*run) for run in found[_MOST_NAMED:])
+    return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def _run(first: Slot, last: Slot) -> str:
+    if first == last:
+        return str(first)
+    day = str(first)[: len("2026-11-23T")]
+    return f"{first} to {str(last).removeprefix(day)} ({_count(first, last)} slots)"
+
+
+def _count(first: Slot, last: Slot) -> int:
+    return (last.start - first.start) // first.length + 1

@@ -10,7 +10,7 @@ from itertools import pairwise
 from math import ceil
 from typing import NamedTuple, Self
 
-from crypto_trigger.freshness import Cadence, Entry, State, Window, entries
+from crypto_trigger.freshness import Cadence, Entry, Memory, State, Window, entries
 from crypto_trigger.trigger import Slot, Stored
 
 # The source of what the server's message scheduler stores: the headers are those of the schedule.
@@ -54,7 +54,8 @@ class History(NamedTuple):
     """The slots of a time, the oldest first, and the totals.
 
     `now` is the server's time and `since` how far back the slots go. `surplus` counts triggers beside the first one of
-    their slot; `sources` counts the first ones by publisher. `gap` is the longest one.
+    their slot; `sources` counts the first ones by publisher. `gap` is the longest one. `memory` tells why slots are
+    unknown, if any are.
     """
 
     subject: str
@@ -68,6 +69,7 @@ class History(NamedTuple):
     lateness: Lateness | None
     gap: Gap
     sources: Mapping[str, int]
+    memory: Memory = Memory()
 
     @classmethod
     def of(
@@ -79,12 +81,13 @@ class History(NamedTuple):
         cadence: Cadence,
         subject: str,
         stream: str,
+        memory: Memory = Memory(),  # noqa: B008 - it cannot be changed
     ) -> Self:
         """Return the history of the slots that began in the time `since` before `now`.
 
         `messages` are those stored in that time, and `first` is the oldest trigger that the stream still holds.
         """
-        found = entries(messages, first, Window.before(now, since, cadence), now, cadence)
+        found = entries(messages, first, Window.before(now, since, cadence), now, cadence, memory)
         return cls(
             subject=subject,
             stream=stream,
@@ -97,6 +100,7 @@ class History(NamedTuple):
             lateness=Lateness.of(entry.lateness for entry in found if entry.lateness is not None),
             gap=_longest_gap(found, now),
             sources=dict(Counter(source(entry.trigger) or UNKNOWN for entry in found if entry.trigger).most_common()),
+            memory=memory,
         )
 
     def claimed(self, entry: Entry) -> Slot | None:
@@ -110,9 +114,10 @@ def source(message: Stored) -> str | None:
 
 
 def _longest_gap(found: tuple[Entry, ...], now: datetime) -> Gap:
-    """Return the longest time without a trigger between the start of the first slot and now."""
+    """Return the longest time without a trigger between the start of the first slot that is known and now."""
     stored = sorted(entry.trigger.stored_at for entry in found if entry.trigger)
-    start = found[0].slot.start
+    # Nobody knows when the triggers of unknown slots were stored.
+    start = next((entry.slot.start for entry in found if entry.state is not State.UNKNOWN), now)
     if stored and stored[0] < start:
         start = stored[0]
     moments = [start, *stored, max(now, start, *stored)]

@@ -121,19 +121,21 @@ class Listener:
             try:
                 while not self._is_complete:
                     await self._show(await messages.next())
-            except BrokerError:
+            except BrokerError as error:
                 self._listens = False
                 self._lost_at = time.monotonic()
+                if error.retryable:
+                    self._output.warn(f"listening is interrupted: {error.message}")
                 raise
 
     def _begin(self, server: str) -> None:
         self._listens = self._has_listened = True
-        self._begun(f"listening on {self._subject} at {server}")
-        if self._lost_at is not None and self._source.misses:
-            self._output.warn(
-                f"there was no connection for {time.monotonic() - self._lost_at:.1f}s; what was published in that time "
-                "is not shown"
-            )
+        where = f"on {self._subject} at {server}"
+        if self._lost_at is None:
+            self._begun(f"listening {where}")
+        else:
+            missed = "; what was published in that time is not shown" if self._source.misses else ""
+            self._output.warn(f"listening again {where}, after {time.monotonic() - self._lost_at:.1f}s{missed}")
 
     async def _show(self, arrival: Arrival) -> None:
         """Print a trigger, and wait until the line is read. So no more messages are taken than are read."""

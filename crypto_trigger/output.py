@@ -39,6 +39,7 @@ _STYLES = {
     "missed": "bold red",
     "overdue": "bold magenta",
     "pending": "cyan",
+    "unknown": "magenta",
 }
 # The colors of an SVG picture: background, text, and the eight of a terminal. Each is readable on the background.
 _SVG_COLORS = (

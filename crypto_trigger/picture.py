@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from crypto_trigger.freshness import State
+from crypto_trigger.freshness import State, known_since, runs
 from crypto_trigger.history import UNKNOWN, source
 from crypto_trigger.masking import escaped
 from crypto_trigger.strip import Grid
@@ -43,6 +43,7 @@ class Style(StrEnum):
     MISSED = "missed"
     OVERDUE = "overdue"
     PENDING = "pending"
+    UNKNOWN = "unknown"
 
 
 class Span(NamedTuple):
@@ -81,6 +82,8 @@ def mark(state: State, *, ascii_only: bool = False) -> str:
             return "!"
         case State.PENDING:
             return "." if ascii_only else "·"
+        case State.UNKNOWN:
+            return "?"
         case _:
             assert_never(state)
 
@@ -168,9 +171,14 @@ def _facts(history: History) -> Iterator[tuple[str, str, Style]]:
     found, every = history.entries, history.cadence.every
     for state, style in ((State.MISSED, Style.MISSED), (State.OVERDUE, Style.OVERDUE)):
         calendar = _Calendar(every)
-        runs = list(_runs([entry.slot.start for entry in found if entry.state is state], every))
-        if runs:
-            yield str(state), _listed([calendar.run(*run) for run in runs[-_MOST_NAMED:]], len(runs)), style
+        spans = list(runs([entry.slot.start for entry in found if entry.state is state], every))
+        if spans:
+            yield str(state), _listed([calendar.run(*span) for span in spans[-_MOST_NAMED:]], len(spans)), style
+    if unknown := history.counts.get(State.UNKNOWN):
+        since = known_since(found)
+        before = f" before {_Calendar(every).moment(since.start)}" if since else ""
+        text = f"{unknown} slot{'s' if unknown > 1 else ''}{before}: the stream {history.memory.loss}"
+        yield "unknown", text, Style.UNKNOWN
     for name, chosen, say in (
         ("late", [entry for entry in found if entry.state is State.LATE], _by),
         ("surplus", [entry for entry in found if entry.surplus], _more),
@@ -211,16 +219,6 @@ class _Calendar:
             return self.moment(first)
         count = (last - first) // self._every + 1
         return f"{self.moment(first)} to {self.moment(last)} ({count} slots)"
-
-
-def _runs(starts: Sequence[datetime], every: timedelta) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the first and the last of the slots that follow each other."""
-    first = None
-    for number, start in enumerate(starts):
-        first = first or start
-        if number + 1 == len(starts) or starts[number + 1] != start + every:
-            yield first, start
-            first = None
 
 
 def _by(entry: Entry, _: _Calendar) -> str:

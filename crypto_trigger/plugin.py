@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from crypto_trigger import signals, values
 from crypto_trigger.errors import Fact, TriggerError, Unavailable, Unusable, Usage
-from crypto_trigger.findings import Finding, Level, Thresholds, examine, window_length
+from crypto_trigger.findings import Finding, Level, Thresholds, examine
 from crypto_trigger.masking import shown
 from crypto_trigger.plugin_formats import Answer, data, nagios, prometheus
 from crypto_trigger.run import Run, value_of
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
+    from crypto_trigger.brokers.held import Held
+    from crypto_trigger.findings import CheckResult, Consumer
     from crypto_trigger.freshness import Cadence
     from crypto_trigger.settings import Settings
 
@@ -66,13 +68,16 @@ class CheckRun(Run):
         thresholds: Thresholds,
         consumers: Sequence[str],
     ) -> None:
-        """Make the check and print its answer."""
+        """Make the check of the slots of the time `since`, a `window_length`, and print its answer."""
         from crypto_trigger.brokers.inspection import Inspection
 
-        length = window_length(since, cadence.every)
-        held, found = self.attempt(settings, Inspection(settings, length, consumers))
+        def judge(held: Held, found: Sequence[Consumer]) -> CheckResult:
+            return examine(held, found, since, cadence, thresholds)
+
+        inspection = Inspection(settings, since, consumers, lambda *seen: judge(*seen).level is not Level.OK)
+        held, found = self.attempt(settings, inspection)
         self.output.detail(held.answered)
-        result = examine(held, found, length, cadence, thresholds)
+        result = judge(held, found)
         self.status = self._say(Answer(result.level, result.findings, *self._names, result=result))
 
     def _take(self, known: Mapping[str, object]) -> None:
@@ -180,6 +185,8 @@ class CheckRun(Run):
 def _level(error: BaseException) -> Level:
     """Return the level of a failure: CRITICAL if triggers cannot be stored either, else UNKNOWN."""
     if isinstance(error, Unavailable):
+        if error.fact == Fact.TOO_MANY_SUBSCRIPTIONS:
+            return Level.UNKNOWN
         # Without an attempt it was this host that lacked something.
         return Level.CRITICAL if error.attempts else Level.UNKNOWN
     if isinstance(error, Unusable) and error.fact in _NOT_THERE:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crypto_trigger.exposition import gauge, label
 from crypto_trigger.findings import Backlog, CheckResult, Finding, Level
-from crypto_trigger.freshness import State
+from crypto_trigger.freshness import State, known_since
 from crypto_trigger.values import rfc3339_milliseconds
 
 if TYPE_CHECKING:
@@ -37,15 +37,19 @@ class Answer(NamedTuple):
 
 
 class Performance(NamedTuple):
-    """One value of the performance data: a label, a value with so many decimals, a unit, thresholds, a minimum."""
+    """One value of the performance data: a label, a value with so many decimals, a unit, thresholds, a minimum.
+
+    The value is None if it is not known. A threshold counts for values above it, with `counted` from it on.
+    """
 
     name: str
-    value: float
+    value: float | None
     decimals: int = 0
     unit: str = ""
     warning: float | None = None
     critical: float | None = None
     minimum: float | None = None
+    counted: bool = False
 
 
 def nagios(answer: Answer) -> str:
@@ -76,7 +80,7 @@ def data(answer: Answer) -> dict[str, Any]:
 
 
 def _details(result: CheckResult) -> dict[str, Any]:
-    newest = None
+    newest, since = None, known_since(result.entries)
     if result.newest:
         slot, trigger = result.newest
         newest = {"slot": str(slot), "stored": rfc3339_milliseconds(trigger.stored_at), "seq": trigger.seq}
@@ -91,10 +95,12 @@ def _details(result: CheckResult) -> dict[str, Any]:
                 **({"unit": value.unit} if value.unit else {}),
             }
             for value in _performance(result)
+            if value.value is not None
         ],
         "server_time": rfc3339_milliseconds(result.now),
         "skew_seconds": None if result.skew is None else round(result.skew / _SECOND, 3),
         "newest": newest,
+        "known_since": str(since) if since else None,
         "missed": [str(slot) for slot in result.slots(State.MISSED)],
         "overdue": [str(slot) for slot in result.slots(State.OVERDUE)],
         "late": [str(slot) for slot in result.slots(State.LATE)],
@@ -126,17 +132,21 @@ def prometheus(answer: Answer, time: datetime) -> str:
         if result.newest:
             start = result.newest[0].start.timestamp()
             lines += _metric("newest_slot_timestamp_seconds", "Start of the newest slot with a trigger.", labels, start)
+        missed, late, surplus = _counts(result)
+        unknown = "Slots that may have had a trigger which the stream has removed."
         for name, meaning, value in (
             ("expected_slots", "Slots that should have their trigger.", result.due),
-            ("missed_slots", "Finished slots without a trigger.", len(result.slots(State.MISSED))),
-            ("late_slots", "Slots whose trigger was stored after the grace.", len(result.slots(State.LATE))),
-            ("surplus_triggers", "Triggers beyond one per slot.", result.surplus),
+            ("unknown_slots", unknown, len(result.slots(State.UNKNOWN))),
+            ("missed_slots", "Finished slots without a trigger.", missed),
+            ("late_slots", "Slots whose trigger was stored after the grace.", late),
+            ("surplus_triggers", "Triggers beyond one per slot.", surplus),
         ):
-            lines += _metric(f"window_{name}", meaning, labels, value)
-        if missed := result.slots(State.MISSED):
+            if value is not None:
+                lines += _metric(f"window_{name}", meaning, labels, value)
+        if missed_slots := result.slots(State.MISSED):
             # An alert names it. `newest_slot_timestamp_seconds` does not tell of a slot that was missed before it.
             name, meaning = "window_newest_missed_slot_timestamp_seconds", "Start of the newest slot that was missed."
-            lines += _metric(name, meaning, labels, missed[-1].start.timestamp())
+            lines += _metric(name, meaning, labels, missed_slots[-1].start.timestamp())
         if result.skew is not None:
             meaning = "How far the clock of the checking host is ahead of the server's."
             lines += _metric("clock_skew_seconds", meaning, labels, round(result.skew / _SECOND, 6))
@@ -166,10 +176,10 @@ def _performance(result: CheckResult) -> Iterator[Performance]:
     thresholds = result.thresholds
     if result.newest:
         yield Performance("age", _age(result.newest[1].stored_at, result.now), 1, "s")
-    missed = len(result.slots(State.MISSED))
-    yield Performance("missed", missed, 0, "", thresholds.missed_warn, thresholds.missed_critical, 0)
-    yield Performance("late", len(result.slots(State.LATE)))
-    yield Performance("surplus", result.surplus)
+    missed, late, surplus = _counts(result)
+    yield Performance("missed", missed, 0, "", thresholds.missed_warn, thresholds.missed_critical, 0, counted=True)
+    yield Performance("late", late)
+    yield Performance("surplus", surplus)
     if result.skew is not None:
         yield Performance("skew", result.skew / _SECOND, 2, "s")
     for backlog in result.backlogs:
@@ -179,15 +189,30 @@ def _performance(result: CheckResult) -> Iterator[Performance]:
         yield Performance(f"{backlog.consumer}_age", age, 1, "s", warn, critical, 0)
 
 
+def _counts(result: CheckResult) -> tuple[int | None, int | None, int | None]:
+    """Return how many slots were missed and late, and how many triggers were surplus.
+
+    None stands for no known one in a window of which not all slots are known.
+    """
+    found = len(result.slots(State.MISSED)), len(result.slots(State.LATE)), result.surplus
+    all_known = not result.slots(State.UNKNOWN)
+    missed, late, surplus = (count if count or all_known else None for count in found)
+    return missed, late, surplus
+
+
 def _item(value: Performance) -> str:
-    """Return one item: 'label'=value[UOM];[warn];[crit];[min]. Numbers have no exponent."""
+    """Return one item: 'label'=value[UOM];[warn];[crit];[min]. Numbers have no exponent; `U` is not known."""
     label = value.name.replace("=", "_").replace("|", "_")
     if not label.replace("_", "").replace("-", "").isalnum():
         label = "'" + label.replace("'", "''") + "'"
-    limits = [value.warning, value.critical, value.minimum]
+    # A threshold is a range that alerts on more (Monitoring Plugins guidelines): from 1 slot on is above 0.
+    above = 1 if value.counted else 0
+    limits = [None if limit is None else limit - above for limit in (value.warning, value.critical)]
+    limits.append(value.minimum)
     while limits and limits[-1] is None:
         limits.pop()
-    return ";".join([f"{label}={value.value:.{value.decimals}f}{value.unit}", *map(_number, limits)])
+    said = "U" if value.value is None else f"{value.value:.{value.decimals}f}{value.unit}"
+    return ";".join([f"{label}={said}", *map(_number, limits)])
 
 
 def _number(value: float | None) -> str:

@@ -151,7 +151,12 @@ class Stored(NamedTuple):
         nothing about the slots that have begun by `now`, unless it is the trigger of one of them.
         """
         present = Slot.containing(now + early, length)
-        return self.stored_at - now > early and Slot.containing(self.stored_at + early, length).start > present.start
+        stored = Slot.containing(self.stored_at + early, length)
+        return self.in_future(now, early) and stored.start > present.start
+
+    def in_future(self, now: datetime, early: timedelta) -> bool:
+        """Tell whether this message was stored more than `early` after `now`, the server's time."""
+        return self.stored_at - now > early
 
 
 class Receipt:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from crypto_trigger import files
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.freshness import State
+from crypto_trigger.freshness import State, known_since
 from crypto_trigger.history import source
 from crypto_trigger.masking import shown_path
-from crypto_trigger.values import rfc3339
+from crypto_trigger.values import rfc3339_milliseconds
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 _SVG_WIDTH = 80
 
 
-def show_history(history: History, output: Output, svg: str | None) -> None:
-    """Print a history, and write its picture to the file `svg`. Raises ConfigError if the file cannot be written."""
+def show_history(history: History, output: Output, svg: str | None, warning: str = "") -> None:
+    """Print a history, and write its picture to the file `svg`. Raises ConfigError if the file cannot be written.
+
+    `warning` is what to know of the whole of it, or empty.
+    """
+    if warning:
+        output.warn(warning)
     if svg is not None:
         _write_svg(history, output, svg)
     if output.as_json:
-        output.answer("", history_data(history))
+        output.answer("", history_data(history) | ({"warnings": [warning]} if warning else {}))
     elif width := output.canvas:
         from crypto_trigger.picture import MARKS, picture
 
@@ -66,7 +71,9 @@ def history_data(history: History) -> dict[str, Any]:
         "longest_gap_seconds": _seconds(history.gap.length),
         "sources": dict(history.sources),
     }
+    since = known_since(history.entries)
     return {
+        **({"known_since": str(since)} if since else {}),
         "slots": [_slot_data(history, entry) for entry in history.entries],
         "totals": {key: value for key, value in totals.items() if value is not None},
     }
@@ -76,7 +83,7 @@ def _slot_data(history: History, entry: Entry) -> dict[str, Any]:
     data: dict[str, Any] = {"start": str(entry.slot), "state": str(entry.state)}
     if entry.trigger and entry.lateness is not None:
         data |= {
-            "stored": rfc3339(entry.trigger.stored_at),
+            "stored": rfc3339_milliseconds(entry.trigger.stored_at),
             "lateness_seconds": _seconds(entry.lateness),
             "seq": entry.trigger.seq,
         }

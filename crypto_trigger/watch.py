@@ -171,6 +171,7 @@ def history(
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = run.load(env_files, **flags)
     from crypto_trigger.brokers.held import Reader
+    from crypto_trigger.findings import clock_went_back
     from crypto_trigger.history import History
     from crypto_trigger.lookback import looking_back
     from crypto_trigger.views import show_history
@@ -180,8 +181,8 @@ def history(
     held = run.attempt(settings, Reader(settings, back + settings.every + settings.early))
     output.detail(held.answered)
     held.require_memory()
-    found = History.of(held.messages, held.first, held.now, back, cadence, held.subject, settings.stream)
-    show_history(found, output, svg)
+    found = History.of(held.messages, held.first, held.now, back, cadence, held.subject, settings.stream, held.memory)
+    show_history(found, output, svg, clock_went_back(held, cadence))
 
 
 @app.command(epilog="Example: crypto-trigger listen --count 1 --for 30s")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
 
     from crypto_trigger.brokers.access import Access
     from crypto_trigger.retry import Attempt
@@ -95,6 +96,7 @@ class Connection:
         self._faults: list[Exception] = []
         self._waiting: set[asyncio.Future[None]] = set()
         self._inbox = ""
+        self._subscription: Subscription | None = None
         # By their tokens, for as long as somebody waits for them.
         self._answers: WeakValueDictionary[str, Answers] = WeakValueDictionary()
         self._collected: list[Exception] = []
@@ -149,11 +151,20 @@ class Connection:
         """Send a request; to be used in `ask`, and its answers too. They come as long as they are referred to."""
         if not self._inbox:
             self._inbox = f"{self.client.new_inbox()}."
-            await self.client.subscribe(f"{self._inbox}*", cb=self._on_answer)
+            self._subscription = await self.client.subscribe(f"{self._inbox}*", cb=self._on_answer)
         token = os.urandom(_TOKEN_BYTES).hex()
         answers = self._answers[token] = Answers()
         await self.client.publish(subject, payload, reply=self._inbox + token, headers=headers)
         return answers
+
+    async def end_answers(self) -> None:
+        """Give up the subscription for answers, so that another one may take its place; the next request makes it anew.
+
+        A connection may be allowed one subscription only.
+        """
+        if self._subscription:
+            await self._subscription.unsubscribe()
+        self._subscription, self._inbox = None, ""
 
     async def request(self, subject: str, payload: bytes) -> Msg:
         """Send a request and return its first answer; to be used in `ask`, as `send` is."""

@@ -245,6 +245,15 @@ RULES = (
         "the server refuses the subject {subject}",
         "set CRYPTO_TRIGGER_SUBJECT to another subject",
     ),
+    Rule(
+        Phase.BEFORE,
+        (ConnectionLost,),
+        ("maximum subscriptions exceeded",),
+        Unavailable,
+        Fact.TOO_MANY_SUBSCRIPTIONS,
+        "the server allows this connection no more subscriptions",
+        "raise max_subscriptions of the server, or subs of the user's JWT",
+    ),
     # The end of the connection
     Rule(Phase.BEFORE, (ConnectionLost,), (), Unavailable, Fact.CONNECTION_LOST, "the connection ended: ", SEE_LOG),
     Rule(

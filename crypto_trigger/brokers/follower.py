@@ -117,6 +117,7 @@ class Follower:
                 await self._delete(stream)
                 name = f"listen-{os.urandom(6).hex()}"
                 await self._create(stream, name, subject, start, info.created)
+                await connection.end_answers()
             except BrokerError as error:
                 raise self.explained(error, stream) from error.__cause__
             try:

@@ -9,20 +9,19 @@ or not permitted, messages are read one by one. Nothing is ever read of other su
 
 import asyncio
 import json
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, assert_never
 
-import nats.errors
-
 from crypto_trigger.brokers.failures import Phase
 from crypto_trigger.brokers.servers import Servers
-from crypto_trigger.brokers.stream import Info, Stream, parse_time
+from crypto_trigger.brokers.stream import NANOSECONDS, Info, Stream, parse_time
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
+from crypto_trigger.freshness import Memory
 from crypto_trigger.settings import Settings
 from crypto_trigger.trigger import Reading, Stored
-from crypto_trigger.values import Delivery
+from crypto_trigger.values import Delivery, format_duration
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -58,7 +57,9 @@ class Held(NamedTuple):
     time it was created, if known. `subject` is the one that messages are stored under, where the stream or the account
     maps the published one to another. `first` and `newest` are the first and the last message of the subject that are
     still there; the first is no marker of the server's own, unless there are only markers. `messages` are all since the
-    start of the window, oldest first, markers included.
+    start of the window, oldest first, markers included. `memory` tells how much of it all the stream still holds.
+    `last_seq` is the sequence of its newest message of all subjects, 0 if it is not known. `is_clustered` tells whether
+    the stream is in a cluster.
     """
 
     server: str
@@ -70,6 +71,9 @@ class Held(NamedTuple):
     first: Stored | None
     newest: Stored | None
     messages: tuple[Stored, ...]
+    memory: Memory = Memory()
+    last_seq: int = 0
+    is_clustered: bool = False
 
     @property
     def answered(self) -> str:
@@ -140,13 +144,18 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
     start = _before(now, back)
     messages = [message for message in await found.since(start, guess) if message.stored_at >= start]
     first, newest = await found.first_trigger(), found.newest
+    reading = info.reading
+    if reading and any(message.stored_at > now for message in (*messages, *((newest,) if newest else ()))):
+        # It was stored after the server told its time, or the server's clock has gone back since.
+        reading = (await stream.info()).reading or reading
+        now = max(now, reading.server)
     if messages:
         # A message may have been stored between the two answers.
         first = first or messages[0]
         newest = messages[-1] if newest is None or newest.seq < messages[-1].seq else newest
     return Held(
         server=str(stream.connection.server),
-        reading=info.reading,
+        reading=reading,
         now=now,
         config=info.config,
         created=info.created,
@@ -154,7 +163,48 @@ async def read(stream: Stream, subject: str, back: timedelta) -> Held:
         first=first,
         newest=newest,
         messages=tuple(messages),
+        memory=_memory(info),
+        last_seq=info.last_seq,
+        is_clustered=_is_clustered(stream, info),
     )
+
+
+def _memory(info: Info) -> Memory:
+    """Return how much of what the stream was given it still holds, by its state."""
+    state = info.answer.get("state")
+    if not isinstance(state, dict):
+        return Memory(info.created)
+    last, first, count, begins = (
+        value if type(value) is int and value > 0 else 0
+        for value in (*(state.get(key) for key in ("last_seq", "first_seq", "messages")), info.config.get("first_seq"))
+    )
+    # An empty stream begins at 1, or at 0 after its leader has changed.
+    first, begins = max(1, first), max(1, begins)
+    holes = count < last - first + 1
+    if first <= begins and not holes:
+        return Memory(info.created)
+    # If it is empty, nothing was stored after the message that was the last one.
+    times = [parse_time(state.get(key)) for key in (("first_ts", "last_ts") if count else ("last_ts",))]
+    now = info.reading.server if info.reading else datetime.now(UTC)
+    since = next((time for time in times if time), now)
+    return Memory(info.created, since, holes, tuple(_limits(info.config)))
+
+
+def _limits(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the limits by which a stream removes messages, in words."""
+    for name in ("max_msgs_per_subject", "max_msgs", "max_bytes"):
+        limit = config.get(name)
+        if type(limit) is int and limit > 0:
+            yield f"{name} {limit}"
+    age = config.get("max_age")
+    if type(age) is int and age > 0:
+        yield f"max_age {format_duration(timedelta(seconds=age / NANOSECONDS))}"
+
+
+def _is_clustered(stream: Stream, info: Info) -> bool:
+    """Tell whether the stream is in a cluster; a server that is in none names a leader all the same."""
+    cluster = info.answer.get("cluster")
+    return stream.connection.clustered or (isinstance(cluster, dict) and bool(cluster.get("name")))
 
 
 class _Look(NamedTuple):
@@ -226,29 +276,11 @@ class _Look(NamedTuple):
 
     async def _collect(self, body: bytes) -> list[Stored] | None:
         """Ask for a batch and wait for its end."""
-        client = self.stream.connection.client
+        answers = await self.stream.connection.send(self.stream.api("DIRECT.GET"), body)
         found: list[Stored] = []
-        end: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-
-        async def take(message: "Msg") -> None:
-            if end.done():
-                return
-            try:
-                more = self._take(message, found)
-            except Exception as error:  # noqa: BLE001 - nats-py would only log it
-                end.set_exception(error)
-                return
-            if more is not None:
-                end.set_result(more)
-
-        inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox, cb=take)
-        try:
-            await client.publish(self.stream.api("DIRECT.GET"), body, reply=inbox)
-            return found if await end else None
-        finally:
-            if not client.is_closed:
-                await subscription.unsubscribe()
+        while (more := self._take(await answers.next(), found)) is None:
+            pass
+        return found if more else None
 
     def _take(self, message: "Msg", found: list[Stored]) -> bool | None:
         """Add a message of the answer to `found`. Return None if more follow, else whether the answer is a batch."""
@@ -257,8 +289,6 @@ class _Look(NamedTuple):
             match headers.get("Status"):
                 case "204" | "404":  # the end of a batch, and of one without messages
                     return True
-                case "503":
-                    raise nats.errors.NoRespondersError
                 case _:
                     return False
         # A mirror of the stream may answer as well, and it may hold less. A server before 2.11 answers with one message

@@ -74,7 +74,8 @@ def test_what_is_beyond_the_floor_is_not_acknowledged(run, three, policy, acks, 
         assert f" is in the stream (sequence {oldest}); consumer api has not acknowledged it for " in after.text
         assert after.text.endswith(f"s, and {left - 1} more")
     else:
-        assert "consumer api has acknowledged every trigger" in after.text
+        done = "was given" if policy == "none" else "has processed"
+        assert f"consumer api {done} every trigger" in after.text
 
 
 def test_the_age_of_the_oldest_trigger_that_is_not_acknowledged_decides(run, three):
@@ -132,6 +133,52 @@ def test_a_consumer_that_does_not_exist(run, three):
 
 
 @since("2.11", "pauses")
+@pytest.mark.parametrize("number", [0, 1, 12])
+def test_the_consumers_that_exist_are_named_in_place_of_one_that_does_not(run, three, number):
+    names = [f"c{place:02}" for place in range(number)]
+    for name in names:
+        add_consumer(three.url, three.stream, name)
+    seen = check(run)
+    end = f"stream {three.stream} has no consumer api"
+    if names:
+        end += f"; it has {', '.join(names[:10])}" + (" and 2 more" if number > 10 else "")
+    assert (seen.status, seen.text) == (2, end)
+
+
+def test_a_consumer_that_begins_beyond_the_end_of_the_stream(run, three):
+    """It would be given nothing, for as long as the stream takes to get there."""
+    held = len(stored(three.url, three.stream))
+    add_consumer(three.url, three.stream, "api", deliver_policy="by_start_sequence", opt_start_seq=held + 1)
+    assert check(run).status == 0
+    add_consumer(three.url, three.stream, "late", deliver_policy="by_start_sequence", opt_start_seq=100)
+    seen = see(run, "--consumer", "late")
+    assert (seen.status, seen.json["consumers"][0]["state"]) == (2, "CRITICAL")
+    assert f"consumer late begins after sequence 99, beyond the end of the stream ({held}): " in seen.text
+
+
+def test_a_trigger_that_was_terminated_is_processed_and_not_acknowledged(run, three):
+    add_consumer(three.url, three.stream, "api", filter_subject=three.subject)
+
+    async def terminate():
+        async with client(three.url) as connection:
+            bound = await connection.jetstream().pull_subscribe_bind(consumer="api", stream=three.stream)
+            for message in await bound.fetch(3):
+                await message.term()
+            await connection.flush()
+
+    asyncio.run(terminate())
+    until(lambda: check(run).status == 0)
+    text = check(run).text
+    assert "consumer api has processed every trigger" in text
+    assert "acknowledged" not in text
+
+
+def test_a_consumer_that_was_given_nothing_yet_is_not_said_to_have_processed_anything(run, three):
+    add_consumer(three.url, three.stream, "api", deliver_policy="new")
+    held = len(stored(three.url, three.stream))
+    assert check(run).text.endswith(f"; consumer api has been given nothing yet: it begins after sequence {held}")
+
+
 def test_a_paused_consumer(run, three):
     add_consumer(three.url, three.stream, "api", deliver_policy="new")
 

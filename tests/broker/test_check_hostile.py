@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import re
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -37,6 +39,9 @@ CONSUMER = {
     "delivered": {"stream_seq": 0},
     "ack_floor": {"stream_seq": 0},
 }
+CLUSTER = {"cluster": "C"}
+NO_STREAM = {"error": {"code": 404, "err_code": 10059, "description": "stream not found"}}
+NO_CONSUMER = {"error": {"code": 404, "err_code": 10014, "description": "consumer not found"}}
 
 
 def answering(**answers):
@@ -280,4 +285,68 @@ def test_a_window_of_more_slots_than_there_are_triggers_is_quick(run, place, mon
     read = line(answer.out)
     assert answer.status == 2
     assert read.data["missed"].startswith("98999;")
-    assert " and 98989 more; the newest is of 2020-01-01T00:00:00Z" in read.text
+    assert re.match("missed [^ ,]+ to [^ ,]+ \\(98999 slots\\); the newest is of 2020-01-01T00:00:00Z", read.text)
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+@pytest.mark.parametrize("first", ["no trigger", "no stream", "no consumer"])
+def test_bad_news_from_a_cluster_is_looked_at_once_more(run, first, cluster):
+    """A leader that was frozen answers once from its past."""
+    asked = Counter()
+
+    def script(talk):
+        talk.welcome(**(CLUSTER if cluster else {}))
+        while True:
+            subject, inbox = talk.published()
+            name = next((name for name in ("STREAM.INFO", "MSG.GET", "CONSUMER.INFO") if name in subject), "")
+            asked[name] += 1
+            # The newest and the first message are asked for at once.
+            stale = asked[name] <= (2 if name == "MSG.GET" else 1)
+            now = datetime.now(UTC).isoformat()
+            message = {"message": {"subject": "crypto.update", "seq": 7, "time": now}}
+            state = {"messages": 7, "first_seq": 1, "last_seq": 7}
+            past = {
+                "STREAM.INFO": NO_STREAM if first == "no stream" else None,
+                "MSG.GET": NO_MESSAGE if first == "no trigger" else None,
+                "CONSUMER.INFO": NO_CONSUMER if first == "no consumer" else None,
+            }
+            present = {
+                "STREAM.INFO": stream_info(state=state),
+                "MSG.GET": message,
+                "CONSUMER.INFO": {**CONSUMER, "ack_floor": {"stream_seq": 7}},
+            }
+            if name:
+                talk.answer(inbox, (stale and past[name]) or present[name])
+            else:
+                talk.no_responders(inbox)
+
+    with Scripted(script) as server:
+        options = ("--stream", "S", "--consumer", "api", "--give-up-after", "20s")
+        answer = run("check", "-s", server.url, *options)
+    assert answer.status == (0 if cluster else 2), answer.out
+
+
+def test_what_was_seen_first_counts_if_there_is_nothing_to_see_a_second_time(run):
+    """The deadline holds, and the first answer is not lost."""
+    seen = []
+
+    def script(talk):
+        talk.welcome(**CLUSTER)
+        while True:
+            subject, inbox = talk.published()
+            if "STREAM.INFO" in subject:
+                seen.append(subject)
+                if len(seen) == 1:
+                    talk.answer(inbox, stream_info())
+            elif "MSG.GET" in subject and len(seen) == 1:
+                talk.answer(inbox, NO_MESSAGE)
+            elif "DIRECT" in subject:
+                talk.no_responders(inbox)
+
+    with Scripted(script) as server:
+        began = time.monotonic()
+        answer = run("check", "-s", server.url, "--stream", "S", "--timeout", "20s", "--give-up-after", "2s")
+    assert time.monotonic() - began < 2 + BEYOND
+    assert len(seen) == 2
+    assert answer.status == 2
+    assert "no trigger is stored for " in answer.out

@@ -5,10 +5,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.answers import stream_info
 from support.clock_back import ClockBack
 from support.clocks import roomy
+from support.plugin_answers import see
 from support.processes import execute, is_one_clean_line
 from support.proxy import Proxy
+from support.scripted import Scripted
 from support.streams import add_stream, put, stored
 
 SURE = {"CRYPTO_TRIGGER_TIMEOUT": "10s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "20s"}
@@ -114,3 +117,48 @@ def test_a_forced_run_asks_nothing_and_stores(streamed):
     assert len(triggers(streamed)) == 2
     assert ended.status == 0
     assert is_one_clean_line(ended.err)
+
+
+def test_check_warns_and_history_says_so(run, streamed, monkeypatch):
+    slots = roomy()
+    for name, value in {**slots.settings, "CRYPTO_TRIGGER_GIVE_UP_AFTER": "20s"}.items():
+        monkeypatch.setenv(name, value)
+    put(streamed.url, streamed.subject, PAYLOAD)
+    assert run("check").status == 0
+    with gone_back(streamed) as url:
+        seen = see(run, "-s", url)
+        history = run("history", "-s", url)
+        as_json = run("history", "--json", "-s", url)
+    assert seen.status == 1
+    assert any(map(tells_both_times, seen.text.split("; ")))
+    assert any(map(tells_both_times, seen.json["warning"]))
+    assert tells_both_times(history.err)
+    assert any(map(tells_both_times, json.loads(as_json.out)["warnings"]))
+    assert (history.status, as_json.status) == (0, 0)
+
+
+def test_a_message_that_is_stored_after_the_time_was_told_is_not_taken_for_one_of_the_future(run, place, monkeypatch):
+    """Without the time of a second answer, a host that allows no run to be early would warn."""
+    monkeypatch.setenv("CRYPTO_TRIGGER_SUBJECT", "crypto.update")
+    monkeypatch.setenv("CRYPTO_TRIGGER_EARLY", "0s")
+    told = []
+
+    def script(talk):
+        talk.welcome()
+        while True:
+            subject, inbox = talk.published()
+            if ".STREAM.INFO." in subject:
+                told.append(datetime.now(UTC))
+                late = timedelta(seconds=2) if len(told) == 1 else timedelta(0)
+                talk.answer(inbox, stream_info(ts=(datetime.now(UTC) - late).isoformat()))
+            elif ".MSG.GET." in subject:
+                now = datetime.now(UTC).isoformat()
+                talk.answer(inbox, {"message": {"subject": "crypto.update", "seq": 7, "time": now}})
+            else:
+                talk.no_responders(inbox)
+
+    with Scripted(script) as server:
+        answer = run("check", "-s", server.url, "--stream", "S")
+    assert "clock" not in answer.out
+    assert len(told) == 2
+    assert place

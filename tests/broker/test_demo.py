@@ -80,7 +80,7 @@ def test_demo_checks_as_check_does_and_explains_a_late_trigger():
     said = execute("demo").out
     options = inspect.signature(checking.check).parameters
     assert f" slots in {options['since'].default} | " in said
-    assert f" missed=0;{options['missed_warn'].default};{options['missed_critical'].default};0 " in said
+    assert f" missed=0;{options['missed_warn'].default - 1};{options['missed_critical'].default - 1};0 " in said
     state, explained = re.search(r"crypto-trigger history\n\S+ (\w+) .*\n\(status 0(.*)\)", said).groups()
     assert (state == "late") == ("late, because the demo did not start when the slot began" in explained)
 

@@ -372,16 +372,7 @@ class Script:
                     head, headers = part if isinstance(part, tuple) else ("", part)
                     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
                     data = f"NATS/1.0{head}\r\n{lines}\r\n".encode()
-                    talk.say(
-                        f"HMSG {inbox} {self._number(talk, inbox)} {len(data)} {len(data)}\r\n".encode()
-                        + data
-                        + b"\r\n"
-                    )
-
-    def _number(self, talk, inbox):
-        """The number of the client's subscription of the inbox."""
-        (line,) = [line for line in talk.heard.split(b"\r\n") if line.startswith(f"SUB {inbox} ".encode())]
-        return line.split()[-1].decode()
+                    talk.say(f"HMSG {inbox} {talk.sid(inbox)} {len(data)} {len(data)}\r\n".encode() + data + b"\r\n")
 
     def _one(self, body):
         newest = self.leader[-1:]

@@ -59,7 +59,7 @@ def test_every_slot_is_told_with_what_was_stored_for_it(story, run):
     assert slots[11] == {
         "start": story.named(11),
         "state": "triggered",
-        "stored": story.named(11),
+        "stored": story.named(11).replace("Z", ".400Z"),
         "lateness_seconds": 0.4,
         "seq": 3,
         "source": "//worker/worker-server",

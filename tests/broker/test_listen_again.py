@@ -9,7 +9,7 @@ import nats
 import pytest
 from support.cluster import Cluster
 from support.links import Link
-from support.listening import Listening
+from support.listening import Listening, told
 from support.loops import Loop
 from support.patience import until
 from support.processes import is_one_clean_line
@@ -61,7 +61,7 @@ def fill(place, count):
 
 def seen(result):
     """The sequences and payloads of the lines, of a run that got all that it was asked for."""
-    assert (result.status, result.err) == (0, "")
+    assert (result.status, told(result.err)[1]) == (0, "")
     return [(found["seq"], found["payload"]) for found in map(json.loads, result.out.splitlines())]
 
 
@@ -215,7 +215,8 @@ def test_a_stream_that_is_made_anew_is_followed_from_its_beginning(own):
         link.tear()
         link.speak()
         found += [json.loads(listening.line()) for _ in range(3)]
-        assert listening.end() == (0, "")
+        status, err = listening.end()
+    assert (status, told(err)) == (0, (1, ""))
     assert [each["payload"] for each in found] == [*old, "new 0", "new 1", "new 2"]
     assert held(own.url, STREAM) == [(1, "new 0"), (2, "new 1"), (3, "new 2")]
 
@@ -240,8 +241,10 @@ def test_a_server_that_does_not_come_back_ends_it_with_69_after_the_limit(own):
         status, err = listening.end()
         assert listening.line() is None
     assert status == 69
-    assert is_one_clean_line(err)
-    assert "connection refused" in err
+    lost, end = told(err)
+    assert lost == 1
+    assert is_one_clean_line(end)
+    assert "connection refused" in end
 
 
 def test_a_server_that_never_comes_ends_it_with_69_at_the_end_of_the_time_or_of_the_limit(run, monkeypatch):
@@ -283,6 +286,23 @@ def tell(url, payload, headers=None):
     until(lambda: asyncio.run(request()), "somebody listens")
 
 
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_a_lost_connection_and_the_next_one_are_told_without_v_and_in_a_json_log(own, log):
+    put(own.url, SUBJECT, b"one")
+    with Listening("--since", "1h", "--count", "2", *LIMIT, CRYPTO_TRIGGER_LOG_FORMAT=log) as listening:
+        listening.line()
+        restart(own)
+        put(own.url, SUBJECT, b"two")
+        listening.line()
+        status, err = listening.end()
+    if log == "json":
+        found = [json.loads(line) for line in err.splitlines()]
+        assert {line["event"] for line in found} == {"warning"}
+        err = "".join(f"crypto-trigger: warning: {line['message']}\n" for line in found)
+    assert (status, told(err)) == (0, (1, ""))
+    assert f"listening again on {SUBJECT} at nats://" in err
+
+
 def test_core_shows_what_is_published_while_it_listens(run, core):
     class Talk(Sender):
         def run(self):
@@ -314,9 +334,9 @@ def test_core_goes_on_after_a_lost_connection_and_warns_of_what_it_may_have_miss
     lines = result.out.splitlines()
     assert [line.rpartition(": ")[2] for line in lines] == ["one", "two", "three"]
     assert all(f"{CORE} for " in line and ": received " in line for line in lines)
-    warnings = result.err.splitlines()
-    assert len(warnings) == 2
-    assert all(line.startswith("crypto-trigger: warning: there was no connection for ") for line in warnings)
+    assert told(result.err) == (2, "")
+    again = [line for line in result.err.splitlines() if "listening again" in line]
+    assert all(line.endswith("s; what was published in that time is not shown") for line in again)
 
 
 def test_core_finds_out_that_the_connection_is_dead(run, core, monkeypatch):
@@ -382,6 +402,7 @@ def test_a_memory_stream_that_lost_its_messages_is_followed_from_its_new_beginni
         for number in (5, 6):
             put(leader.url, subject, str(number).encode())
         found += [json.loads(listening.line()) for _ in range(2)]
-        assert listening.end() == (0, "")
+        status, err = listening.end()
+    assert (status, told(err)) == (0, (1, ""))
     assert [each["payload"] for each in found] == ["0", "1", "2", "3", "4", "5", "6"]
     assert held(leader.url, stream) == [(1, "5"), (2, "6")]

@@ -252,7 +252,7 @@ def test_nagios_reads_which_slot_was_missed(stream, at_work, shell, place):
     (command,) = re.findall(r"^ *command_line +(.*)", block.replace("$ARG1$", "api-server"), re.MULTILINE)
     ended = shell(command)
     assert (ended.status, ended.err) == (1, "")
-    assert re.fullmatch(rf"TRIGGER WARNING - missed {stream.slot}; [^|]+ \| .*\bmissed=1;1;2;0 .*\n", ended.out)
+    assert re.fullmatch(rf"TRIGGER WARNING - missed {stream.slot}; [^|]+ \| .*\bmissed=1;0;1;0 .*\n", ended.out)
     stream.fill()
     assert shell(command).status == 0
 

@@ -43,7 +43,7 @@ def test_the_line_of_the_contract():
     answer = Answer(Level.OK, (found,), "crypto-stats", "crypto.update", result(skew=timedelta(seconds=0.02)))
     assert nagios(answer) == (
         "TRIGGER OK - 2026-11-23T18:00:00Z stored 3.1s after its slot began; 4 of 4 slots in 1h"
-        " | age=251.9s missed=0;1;2;0 late=0 surplus=2 skew=0.02s"
+        " | age=251.9s missed=0;0;1;0 late=0 surplus=2 skew=0.02s"
     )
 
 
@@ -65,7 +65,7 @@ def test_each_format_can_be_read_whatever_the_names_are(names, text, level):
     }
     assert line.data["skew"] == "-7200.02s"
     out = prometheus(answer, NOW) + "\n"
-    assert len(plugin_answers.metrics(out)) == 8 + 2 * len(names)
+    assert len(plugin_answers.metrics(out)) == 9 + 2 * len(names)
     for found in plugin_answers.labels(out):
         assert (found["stream"], found["subject"]) == (text, text)
         assert found.get("consumer", names[0] if names else None) in (names or [None])

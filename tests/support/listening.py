@@ -40,3 +40,13 @@ class Listening:
         for line in self.process.popen.stdout:
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
+
+
+def told(err):
+    """How many connections `listen` says it has lost, each told once and its successor, too; and what else it says."""
+    lost, again = "crypto-trigger: warning: listening is interrupted: ", "crypto-trigger: warning: listening again on "
+    lines = err.splitlines(keepends=True)
+    found = [line for line in lines if line.startswith((lost, again))]
+    for number, line in enumerate(found):
+        assert line.startswith(again if number % 2 else lost), err
+    return (len(found) + 1) // 2, "".join(line for line in lines if line not in found)

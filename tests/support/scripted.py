@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -75,12 +76,20 @@ class Talk:
     def answer(self, inbox, payload):
         """Send a message to the client's inbox."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        self.say(f"MSG {inbox} 1 {len(body)}\r\n".encode() + body + b"\r\n")
+        self.say(f"MSG {inbox} {self.sid(inbox)} {len(body)}\r\n".encode() + body + b"\r\n")
 
     def no_responders(self, inbox):
         """Say that nobody listens on the subject that was asked."""
         header = b"NATS/1.0 503\r\n\r\n"
-        self.say(f"HMSG {inbox} 1 {len(header)} {len(header)}\r\n".encode() + header + b"\r\n")
+        sizes = f"{len(header)} {len(header)}"
+        self.say(f"HMSG {inbox} {self.sid(inbox)} {sizes}\r\n".encode() + header + b"\r\n")
+
+    def sid(self, inbox):
+        """The number of the subscription that takes an inbox: of its own, or of all of the client's."""
+        for subject, sid in reversed(re.findall(rb"SUB (\S+) +(\d+)\r\n", self.heard)):
+            if subject.decode() in (inbox, inbox.rpartition(".")[0] + ".*"):
+                return int(sid)
+        return 1
 
     def empty_stream(self):
         """Answer the reading of the subject's last message: there is none."""

@@ -6,7 +6,7 @@ import pytest
 
 from crypto_trigger.brokers.held import Held
 from crypto_trigger.findings import Consumer, Level, Thresholds, approximate, examine, window_length
-from crypto_trigger.freshness import Cadence
+from crypto_trigger.freshness import Cadence, State
 from crypto_trigger.trigger import Reading, Stored
 from crypto_trigger.values import instant
 
@@ -78,14 +78,30 @@ def test_a_marker_at_the_end_hides_neither_the_newest_trigger_nor_how_old_it_is(
     assert (result.newest[1].seq, result.level) == (2, Level.OK)
 
 
-def test_many_missed_slots_are_not_all_named():
-    result = examine(
-        Held("s", None, NOW, {}, None, "t", stored(1, "01:00:00"), stored(1, "01:00:00"), ()),
-        (), 12 * HOUR, QUARTER, LIMITS,
-    )  # fmt: skip
-    (text,) = texts(result, Level.CRITICAL)
+def missed(*at, since=12 * HOUR, first="2026-11-22T01:00:00Z"):
+    """The text about missed slots where there are triggers at these times, and one long before."""
+    old = Stored(1, instant(first))
+    messages = [Stored(number, instant(time)) for number, time in enumerate(at, 2)]
+    held = Held("s", None, NOW, {}, None, "t", old, messages[-1] if messages else old, tuple(messages))
+    (text,) = texts(examine(held, (), since, QUARTER, LIMITS), Level.CRITICAL)
+    return text.rpartition("; ")[0]
+
+
+def test_four_missed_slots_are_named_and_more_as_runs_with_their_date():
+    four = missed(*(f"2026-11-23T{at}:01Z" for at in ("17:15", "18:00")), since=90 * MINUTE)
+    assert four == "missed " + ", ".join(f"2026-11-23T{at}:00Z" for at in ("16:45", "17:00", "17:30", "17:45"))
+    assert missed("2026-11-23T17:00:01Z", "2026-11-23T18:00:01Z", since=2 * HOUR) == (
+        "missed 2026-11-23T16:15:00Z to 16:45:00Z (3 slots), 2026-11-23T17:15:00Z to 17:45:00Z (3 slots)"
+    )
+    assert missed(since=19 * HOUR) == "missed 2026-11-22T23:15:00Z to 2026-11-23T17:45:00Z (75 slots)"
+
+
+def test_of_many_runs_ten_are_named():
+    at = [f"2026-11-23T{hour:02}:{minute}:01Z" for hour in range(6, 18) for minute in ("15", "45")]
+    text = missed(*at)
     assert text.count("2026-11-23T") == 10
-    assert text.endswith(" and 37 more; the newest is of 01:00:00Z")
+    assert text.startswith("missed 2026-11-23T06:30:00Z, 2026-11-23T07:00:00Z, ")
+    assert text.endswith(" and 13 more")
 
 
 def test_a_trigger_of_another_day_is_named_with_its_date():
@@ -106,8 +122,21 @@ def test_a_publisher_whose_clock_was_set_right_is_not_named_any_more():
 
 
 def test_the_window_has_two_finished_slots_at_least():
-    assert window_length(HOUR, 15 * MINUTE) == HOUR
-    assert window_length(HOUR, HOUR) == 3 * HOUR
+    assert window_length(HOUR, 15 * MINUTE, LIMITS) == HOUR
+    assert window_length(HOUR, HOUR, LIMITS) == 3 * HOUR
+
+
+def test_the_window_grows_until_each_threshold_can_be_reached():
+    """Else a check with them would be OK or WARNING for ever."""
+    for limits in (LIMITS._replace(missed_critical=8), LIMITS._replace(consumer_critical=5 * HOUR)):
+        since = window_length(HOUR, 15 * MINUTE, limits)
+        messages = [Stored(1, NOW - 50 * HOUR)]
+        late = [Stored(2, NOW - since + 17 * MINUTE), Stored(3, NOW)]
+        held = Held("s", None, NOW, {"name": "s"}, None, "t", messages[0], messages[0], ())
+        assert len(examine(held, (), since, QUARTER, limits).slots(State.MISSED)) >= limits.missed_critical
+        held = held._replace(messages=tuple(late), newest=late[-1])
+        (backlog,) = examine(held, [Consumer("c", floor=1)], since, QUARTER, limits).backlogs
+        assert backlog.level is Level.CRITICAL
 
 
 @pytest.mark.parametrize(

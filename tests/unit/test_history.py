@@ -84,7 +84,7 @@ def test_the_slots_of_the_json_object_have_the_keys_that_apply():
         {
             "start": "2026-11-23T17:15:00Z",
             "state": "triggered",
-            "stored": "2026-11-23T17:15:01Z",
+            "stored": "2026-11-23T17:15:01.000Z",
             "lateness_seconds": 1.0,
             "seq": 1,
             "source": "//h/c",
@@ -94,7 +94,7 @@ def test_the_slots_of_the_json_object_have_the_keys_that_apply():
         {
             "start": "2026-11-23T17:30:00Z",
             "state": "triggered",
-            "stored": "2026-11-23T17:31:00Z",
+            "stored": "2026-11-23T17:31:00.000Z",
             "lateness_seconds": 60.0,
             "seq": 2,
             "source": "//h/c",
@@ -104,7 +104,7 @@ def test_the_slots_of_the_json_object_have_the_keys_that_apply():
         {
             "start": "2026-11-23T18:00:00Z",
             "state": "triggered",
-            "stored": "2026-11-23T17:59:58Z",
+            "stored": "2026-11-23T17:59:58.000Z",
             "lateness_seconds": -2.0,
             "seq": 4,
             "source": "//h/c",
@@ -118,6 +118,7 @@ def test_the_slots_of_the_json_object_have_the_keys_that_apply():
         "missed": 1,
         "overdue": 0,
         "pending": 0,
+        "unknown": 0,
         "surplus": 1,
         "lateness_p50_seconds": 1.0,
         "lateness_p99_seconds": 60.0,
