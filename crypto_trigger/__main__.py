@@ -1,13 +1,10 @@
-"""The entry point: set up signals and garbage collection, run the command line, exit with its status."""
+"""The process: set up garbage collection and lazy imports, run the command line, exit with its status."""
 
 from __future__ import annotations
 
 import gc
 import os
 import sys
-
-# The status of a monitoring plugin for what it does not know. Python's own statuses have other meanings there.
-_UNKNOWN = 3
 
 
 def _may_wait(importing: str, imported: str, _: object) -> bool:
@@ -33,18 +30,12 @@ def main() -> None:
         sys.set_lazy_imports_filter(_may_wait)
     from crypto_trigger import signals
 
+    # A signal from here on ends the run in its own way, once the command line is read.
     signals.install()
-    try:
-        from crypto_trigger.entry import main as run
+    signals.postpone()
+    from crypto_trigger import entry
 
-        status = run()
-    except signals.Signalled as signalled:
-        status = _UNKNOWN if sys.argv[1:2] == ["check"] else 128 + signalled.signum
-    except Exception:
-        if sys.argv[1:2] != ["check"]:
-            raise
-        sys.excepthook(*sys.exc_info())
-        status = _UNKNOWN
+    status = entry.main()
     signals.ignore()
     # All files are closed and all output is written. The interpreter's own clean-up would take a fiftieth of the run,
     # and would wait for threads.

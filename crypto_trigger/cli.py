@@ -4,7 +4,6 @@
 # run. So annotations with classes that not every command loads are quoted one by one.
 
 import os
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
@@ -14,12 +13,12 @@ import typer
 import typer.core
 import typer.main
 
-from crypto_trigger import __version__, options, signals
+from crypto_trigger import __version__, options
 from crypto_trigger.errors import Status, Usage
-from crypto_trigger.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from crypto_trigger.call import Call
+    from crypto_trigger.run import Run
 
 
 app = typer.Typer()
@@ -44,6 +43,35 @@ class Commands(typer.core.TyperGroup):
         for command in asked or _all_commands():
             self.commands[_name(command)] = _build(command)
         return self.commands.get(cmd_name)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - likewise
+        """Read the options before the command. If one is wrong, find out which command it stands before."""
+        words = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except typer.Exit:
+            raise
+        except Exception:
+            if ctx.obj and not ctx.resilient_parsing:
+                self._look_behind(ctx, words)
+            raise
+
+    def _look_behind(self, ctx: Any, words: list[str]) -> None:  # noqa: ANN401 - likewise
+        """Tell the call the command behind wrong options, if there is one, and what can be read of its options."""
+        lenient = self.context_class(
+            self, info_name=ctx.info_name, obj=ctx.obj, resilient_parsing=True, ignore_unknown_options=True
+        )
+        _, rest, _ = self.make_parser(lenient).parse_args(words)
+        found = next((number for number, word in enumerate(rest) if not word.startswith("-")), None)
+        if found is not None and self.get_command(lenient, rest[found]):
+            self.resolve_command(lenient, rest[found:])[1].read(lenient, rest[found + 1 :])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - likewise
+        """Return the name, the command and its words, and tell the call the name."""
+        name, command, words = super().resolve_command(ctx, args)
+        if ctx.obj and name:
+            ctx.obj.name(name)
+        return name, command, words
 
     def get_help(self, ctx: Any) -> str:  # noqa: ANN401 - likewise
         """Return the help: the options of the program, and each command with the first sentence of its help."""
@@ -89,40 +117,26 @@ program = typer.Typer(
 )
 
 
-def main(argv: "Sequence[str] | None" = None) -> int:
-    """Run a command line and return the exit status. Prints; raises nothing."""
-    signals.install()
-    if argv is None and "_CRYPTO_TRIGGER_COMPLETE" in os.environ:
+def parse(call: "Call") -> None:
+    """Run the command that the command line asks for. Raises what the command does."""
+    if call.is_process and "_CRYPTO_TRIGGER_COMPLETE" in os.environ:
         from crypto_trigger.completion import complete
 
-        return complete(program)
-    run = _run_of(sys.argv[1:] if argv is None else argv, is_process=argv is None)
+        call.run.status = complete(program)
+        return
     stdout, stderr = StringIO(), StringIO()
-
-    def parse() -> None:
-        # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
-        try:
-            with redirect_stdout(stdout), redirect_stderr(stderr):
-                program(argv, prog_name="crypto-trigger", obj=run)
-        finally:
-            run.output.pass_on(stdout.getvalue(), "")
-
     try:
-        return run.end(parse)
+        # The parser would block for ever if nobody reads its output. So that is captured, then printed like the rest.
+        with redirect_stdout(stdout), redirect_stderr(stderr):
+            program(call.words, prog_name="crypto-trigger", obj=call)
     except SystemExit as end:
+        run = call.run
+        run.output.pass_on(stdout.getvalue(), "")
         if problem := _problem(end):
-            return run.refuse(Usage(problem), stderr.getvalue())
+            run.status = run.refuse(Usage(problem), stderr.getvalue())
+            return
         run.output.pass_on("", stderr.getvalue())
-        return (end.code or run.status) if isinstance(end.code, int) else int(Status.BUG)
-
-
-def _run_of(argv: "Sequence[str]", *, is_process: bool) -> Run:
-    """Return the run for a command line. A `check` ends in its own way, also if its command line is wrong."""
-    if next((word for word in argv if not word.startswith("-")), "") == "check":
-        from crypto_trigger.plugin import CheckRun
-
-        return CheckRun(argv, is_process=is_process)
-    return Run(argv, is_process=is_process)
+        run.status = (end.code or run.status) if isinstance(end.code, int) else int(Status.BUG)
 
 
 def _problem(end: SystemExit) -> str:
@@ -164,7 +178,7 @@ def publish(
     from crypto_trigger.publishing import publish as run_publish
 
     run_publish(
-        context.obj,
+        context.obj.run,
         env_files=env_files,
         force=force,
         dry_run=dry_run,
@@ -189,7 +203,7 @@ def setup(
     **flags: str | None,
 ) -> None:
     """Create the stream, or say how the existing one differs."""
-    run: Run = context.obj
+    run: Run = context.obj.run
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = run.load(env_files, **flags)
     from crypto_trigger.brokers.setup import StreamSetup
@@ -222,7 +236,7 @@ def config(
     **flags: str | None,
 ) -> None:
     """Show every setting, its value and where it came from."""
-    run: Run = context.obj
+    run: Run = context.obj.run
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = run.load(env_files, **flags)
     from crypto_trigger.settings import explain
@@ -238,7 +252,7 @@ def demo(
     port: options.Port = None,
 ) -> None:
     """See it all work against a throw-away server."""
-    run: Run = context.obj
+    run: Run = context.obj.run
     output = run.begin()
     from crypto_trigger import demo as demonstration
 

@@ -1,111 +1,59 @@
-"""Run a command line: a plain one of `publish` or `check` without Typer, any other by `cli`.
-
-To load Typer takes a tenth of a run, and these two commands are run by schedulers. A command line is plain if each of
-its words is an option of the command, written in full, or the value of one, and none but --env-file is repeated. So the
-options are known in two places: a test compares what both make of a command line. Help, errors and every other form are
-Typer's alone.
-"""
+"""The one way into the program: run a command line and return the exit status, whatever happens."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crypto_trigger import signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The options that are no settings, and what they set: those that take a value, and those that do not.
-_TEXTS = {
-    "publish": {"--env-file": "env_files"},
-    "check": {
-        "--env-file": "env_files",
-        "--since": "since",
-        "--grace": "grace",
-        "--consumer-warn": "consumer_warn",
-        "--consumer-critical": "consumer_critical",
-        "--format": "output_format",
-        "--output-file": "output_file",
-        "--on-change": "on_change",
-    },
-}
-_OUTPUT: dict[str, tuple[str, Any]] = {
-    "--json": ("as_json", True),
-    "--quiet": ("quiet", True),
-    "-q": ("quiet", True),
-    "--verbose": ("verbose", True),
-    "-v": ("verbose", True),
-}
-_SWITCHES: dict[str, dict[str, tuple[str, Any]]] = {
-    "publish": {
-        "--force": ("force", True),
-        "--dry-run": ("dry_run", True),
-        "--rehearse": ("rehearse", True),
-        **_OUTPUT,
-    },
-    "check": _OUTPUT,
-}
+    from crypto_trigger.call import Call
+
+# The status of a monitoring plugin for what it does not know. All other statuses have other meanings there.
+_UNKNOWN = 3
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return the exit status. Prints; raises nothing."""
+    """Run a command line (None: the process's) and return the exit status. Prints; raises nothing."""
     words = sys.argv[1:] if argv is None else argv
-    given = plain(words)
-    if given is None:
-        try:
-            from crypto_trigger.cli import main as parse
-        except ModuleNotFoundError as missing:
-            from crypto_trigger.plugin import CheckRun
-            from crypto_trigger.run import Run
-
-            return (CheckRun if "check" in words[:1] else Run)(words).lack(missing)
-        return parse(argv)
-    signals.install()
-    if words[0] == "check":
-        from crypto_trigger.checking import check
-        from crypto_trigger.plugin import CheckRun
-
-        checking = CheckRun(words, is_process=argv is None)
-        return checking.end(lambda: check(checking, **given))
-    from crypto_trigger.publishing import publish
-    from crypto_trigger.run import Run
-
-    run = Run(words, is_process=argv is None)
-    return run.end(lambda: publish(run, **given))
-
-
-def plain(words: Sequence[str]) -> dict[str, Any] | None:
-    """Return the options of a plain command line of `publish` or `check`, by attribute, or None."""
-    if not words or words[0] not in _TEXTS:
-        return None
-    texts, switches = _options(words[0])
-    given: dict[str, Any] = {}
-    rest = iter(words[1:])
-    for word in rest:
-        if word in switches:
-            attribute, value = switches[word]
-        elif word in texts:
-            attribute, value = texts[word], next(rest, "-")
+    try:
+        if argv is None:
+            signals.resume()
         else:
-            return None
-        # Typer knows what it means if another option is repeated, or if a value is missing or begins with "-".
-        if str(value).startswith("-") or (attribute in given and attribute != "env_files"):
-            return None
-        given[attribute] = [*given.get(attribute, ()), value] if attribute == "env_files" else value
-    return given
+            signals.install()
+        return _run(words, is_process=argv is None)
+    except signals.Signalled as signalled:
+        status = 128 + signalled.signum
+    except Exception as error:  # noqa: BLE001 - a bug in the report of a run
+        from crypto_trigger.output import Output
+
+        Output().traceback(error)
+        from crypto_trigger.errors import Status
+
+        status = int(Status.BUG)
+    return _UNKNOWN if first(words) == "check" else status
 
 
-def _options(command: str) -> tuple[dict[str, str], dict[str, tuple[str, Any]]]:
-    """Return what each option of a command sets: those that take a value, and those that do not."""
-    from crypto_trigger.table import SETTINGS
+def _run(words: Sequence[str], *, is_process: bool) -> int:
+    from crypto_trigger.call import Call
 
-    texts, switches = dict(_TEXTS[command]), dict(_SWITCHES[command])
-    for setting in SETTINGS:
-        if setting.flag and command in (setting.commands or (command,)):
-            for flag in filter(None, (setting.flag, setting.short)):
-                if setting.is_switch:
-                    switches[flag] = setting.attribute, "true"
-                else:
-                    texts[flag] = setting.attribute
-    return texts, switches
+    call = Call(words, first(words), is_process=is_process)
+    return call.end(lambda: _parse(call))
+
+
+def _parse(call: Call) -> None:
+    """Load the parser, and let it run the command that it finds."""
+    from crypto_trigger.cli import parse
+
+    parse(call)
+
+
+def first(words: Sequence[str]) -> str | None:
+    """Return the first word of a command line if it is no option: it can only be the command.
+
+    The parser says which command it is. This is for what happens before the parser is loaded, or if it cannot be.
+    """
+    return words[0] if words and not words[0].startswith("-") else None

@@ -101,6 +101,25 @@ class Command(typer.core.TyperCommand):
     Typer calls the group of an option its panel. It shows panels only with rich, which costs more than the whole run.
     """
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - of a type private to Typer
+        """Read the options and tell the call what they are; of a wrong command line, those that can be read."""
+        words = [*args]
+        try:
+            rest = super().parse_args(ctx, args)
+        except typer.Exit:  # the help
+            raise
+        except Exception:
+            if ctx.obj:
+                self.read(ctx.parent, words)
+            raise
+        if ctx.obj:
+            ctx.obj.read(ctx.params)
+        return rest
+
+    def read(self, parent: Any, words: list[str]) -> None:  # noqa: ANN401 - likewise
+        """Tell the call those options of a wrong command line that can be read."""
+        self.make_context(self.name, words, parent, resilient_parsing=True, ignore_unknown_options=True)
+
     def get_help(self, ctx: Any) -> str:  # noqa: ANN401 - of a type private to Typer
         """Return the help: a section for each group of options; options without a group come last."""
         return help_of(self, ctx)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crypto_trigger import signals, values
 from crypto_trigger.errors import Fact, TriggerError, Unavailable, Unusable, Usage
 from crypto_trigger.findings import Finding, Level, Thresholds, examine
 from crypto_trigger.masking import shown
 from crypto_trigger.plugin_formats import Answer, data, nagios, prometheus
-from crypto_trigger.run import Run, value_of
+from crypto_trigger.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crypto_trigger.brokers.held import Held
     from crypto_trigger.findings import CheckResult, Consumer
     from crypto_trigger.freshness import Cadence
+    from crypto_trigger.output import Output
     from crypto_trigger.settings import Settings
 
 FORMATS = ("nagios", "json", "prometheus")
@@ -34,10 +35,19 @@ class CheckRun(Run):
     tells is not.
     """
 
-    def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
-        super().__init__(argv, is_process=is_process)
-        self._format, self._output_file, self._on_change = _wanted(argv)
+    def __init__(self, command: str | None, output: Output, started: float, *, is_process: bool = True) -> None:
+        super().__init__(command, output, started, is_process=is_process)
+        self._format = "nagios"
+        self._output_file: str | None = None
+        self._on_change: str | None = None
         self._names: tuple[str, str] = ("", "")
+
+    def read(self, options: Mapping[str, Any]) -> None:
+        """Take the options: the format and the two files count for a wrong command line, too."""
+        super().read(options)
+        chosen = "json" if options.get("as_json") else options.get("output_format")
+        self._format = chosen if chosen in FORMATS else "nagios"
+        self._output_file, self._on_change = options.get("output_file"), options.get("on_change")
 
     def prepare(
         self,
@@ -192,10 +202,3 @@ def _level(error: BaseException) -> Level:
     if isinstance(error, Unusable) and error.fact in _NOT_THERE:
         return Level.CRITICAL
     return Level.UNKNOWN
-
-
-def _wanted(argv: Sequence[str]) -> tuple[str, str | None, str | None]:
-    """Return the format and the two files that a command line asks for, as far as it can be read."""
-    chosen = "json" if "--json" in argv else value_of(argv, "--format")
-    files = value_of(argv, "--output-file"), value_of(argv, "--on-change")
-    return chosen if chosen in FORMATS else "nagios", *files

@@ -25,8 +25,7 @@ def publish(
     **flags: str | None,
 ) -> None:
     """Deliver the trigger of this slot. Raises a TriggerError: Usage, ConfigError, a BrokerError or Interrupted."""
-    real = not (dry_run or rehearse)
-    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, reports=True, monitored=real, rehearsal=rehearse)
+    output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     if dry_run and rehearse:
         raise Usage("--dry-run connects to nothing, and --rehearse connects: give one of the two")
     settings = run.load(env_files, **flags)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crypto_trigger import masking, signals
-from crypto_trigger.errors import ConfigError, Interrupted, Outcome, Status, TriggerError, Usage
-from crypto_trigger.output import Output
+from crypto_trigger import signals
+from crypto_trigger.errors import ConfigError, Outcome, Status, TriggerError, Usage
 from crypto_trigger.streams import LEAST
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from crypto_trigger.draft import Draft
+    from crypto_trigger.output import Output
     from crypto_trigger.report import Report
     from crypto_trigger.retry import Attempt, Limits
     from crypto_trigger.settings import Settings
@@ -36,37 +35,32 @@ class Run:
     the process was started for this run. `status` is the exit status of a run that ends without an error.
     """
 
-    def __init__(self, argv: Sequence[str] = (), *, is_process: bool = True) -> None:
-        """Take the command line, which says where to report to if it turns out to be wrong."""
-        self.started = time.monotonic()
+    def __init__(self, command: str | None, output: Output, started: float, *, is_process: bool = True) -> None:
+        """Take the command, None if it is not known, and `started`: when the run began, by the monotonic clock."""
+        self.command = command
+        self.started = started
         self.is_process = is_process
         self.status = int(Status.OK)
-        self.output = Output()
+        self.output = output
         self.settings: Settings | None = None
         self.draft: Draft | None = None
         self.reading = 0.0
         self.kept = 0.0
-        self._argv = argv
-        masking.keep(secret for word in argv for secret in masking.secrets_of_word(word))
+        # The options, as far as the parser could read them.
+        self._options: Mapping[str, Any] = {}
         # What is known of the settings; a setting whose value is wrong is missing. None before they are read.
         self._known: Mapping[str, Any] | None = None
-        self._reports = "publish" in argv
-        self._rehearsal = self._reports and "--rehearse" in argv
-        self._monitored = self._reports and not self._rehearsal and "--dry-run" not in argv
+        # Whether it writes a report file, metrics and pings, and whether it only rehearses.
+        self._reports = self._monitored = command == "publish"
+        self._rehearsal = False
         self._deadline: float | None = None
         self._ends_with_slot = False
 
-    def end(self, command: Callable[[], None]) -> int:
-        """Run a command, report its failure if it fails, and return the exit status. Raises SystemExit if it does."""
-        try:
-            command()
-        except signals.Signalled as signalled:
-            return self.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
-        except ModuleNotFoundError as missing:
-            return self.lack(missing)
-        except Exception as error:  # noqa: BLE001 - every failure is reported here
-            return self.fail(error)
-        return self.status
+    def read(self, options: Mapping[str, Any]) -> None:
+        """Take the options by the names of their parameters, from a wrong command line as far as they can be read."""
+        self._options = options
+        self._rehearsal = self._reports and bool(options.get("rehearse"))
+        self._monitored = self._reports and not self._rehearsal and not options.get("dry_run")
 
     def lack(self, missing: ModuleNotFoundError) -> int:
         """Report a module that was not found and return the exit status.
@@ -91,20 +85,14 @@ class Run:
         as_json: bool = False,
         quiet: bool = False,
         verbose: bool = False,
-        reports: bool = False,
-        monitored: bool = False,
-        rehearsal: bool = False,
         lines: bool = False,
     ) -> Output:
         """Set the form of the output. Return the output.
 
-        `reports` tells whether this command writes a report file; `monitored` whether it writes metrics and pings;
-        `rehearsal` whether it only rehearses a publish; `lines` that the answer is many lines, each of which is one
-        JSON object with `as_json`.
+        `lines` tells that the answer is many lines, each of which is one JSON object with `as_json`.
         """
         self.output.as_json, self.output.quiet, self.output.verbose = as_json, quiet, verbose
         self.output.lines = lines
-        self._reports, self._monitored, self._rehearsal = reports, monitored, rehearsal
         return self.output
 
     def load(self, env_files: Sequence[str] | None, **flags: str | None) -> Settings:
@@ -232,11 +220,10 @@ class Run:
         from crypto_trigger.settings import load
         from crypto_trigger.table import SETTINGS
 
-        flags = {row.attribute: value_of(self._argv, row.flag) for row in SETTINGS if row.flag and not row.is_switch}
-        # A report file that the command line names is written, even if it is not clear for which command.
-        self._reports = self._reports or flags["report_file"] is not None
+        # A switch of the settings decides nothing about the report.
+        flags = {row.attribute: self._options.get(row.attribute) for row in SETTINGS if row.flag and not row.is_switch}
         try:
-            known = vars(load(flags, values_of(self._argv, "--env-file"), os.environ, seconds=_SEARCH_SECONDS))
+            known = vars(load(flags, self._options.get("env_files"), os.environ, seconds=_SEARCH_SECONDS))
         except ConfigError as error:
             known = dict(error.known)
         except Exception:  # noqa: BLE001 - perhaps what ended the run; that is reported
@@ -331,19 +318,3 @@ def _papers(known: Mapping[str, Any]) -> list[str]:
     from crypto_trigger.table import SETTINGS, Settings
 
     return problems_of(Settings({**{row.attribute: None for row in SETTINGS}, **known}))
-
-
-def value_of(argv: Sequence[str], name: str) -> str | None:
-    """Return the last value of an option of a command line that may be wrong, or None."""
-    found = values_of(argv, name)
-    return found[-1] if found else None
-
-
-def values_of(argv: Sequence[str], name: str) -> list[str]:
-    """Return the values of an option of a command line that may be wrong."""
-    found = []
-    for word, after in zip_longest(argv, argv[1:], fillvalue=""):
-        option, equals, value = word.partition("=")
-        if option == name:
-            found.append(value if equals else after)
-    return list(filter(None, found))

@@ -135,7 +135,7 @@ def check(
     from crypto_trigger.checking import check as run_check
 
     run_check(
-        context.obj,
+        context.obj.run,
         env_files=env_files,
         since=since,
         grace=grace,
@@ -167,7 +167,7 @@ def history(
     **flags: str | None,
 ) -> None:
     """Show every slot of the last day: triggered, late or missed."""
-    run: Run = context.obj
+    run: Run = context.obj.run
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = run.load(env_files, **flags)
     from crypto_trigger.brokers.held import Reader
@@ -198,7 +198,7 @@ def listen(
     **flags: str | None,
 ) -> None:
     """Print each trigger as it arrives: what the API server would see."""
-    run: Run = context.obj
+    run: Run = context.obj.run
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose, lines=True)
     from crypto_trigger.lookback import length
 

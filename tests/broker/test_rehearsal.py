@@ -231,7 +231,7 @@ def test_a_rehearsal_loads_no_library_that_a_publish_does_not(run, place):
     status, modules = modules_of("publish", "--rehearse")
     assert stored(place.url, place.stream) == []
     assert status == 0
-    assert not modules & {"pydantic", "rich", "backoff", "dotenv", "typer"}
+    assert not modules & {"pydantic", "rich", "backoff", "dotenv"}
 
 
 def test_a_server_without_a_scheme_is_one_of_nats(run, place):

@@ -47,7 +47,6 @@ def shell(line, *argv, **environ):
         ("publish", "--report-file=report.json", "--no-such-option"),
         ("publish", "--report-file", "other.json", "--report-file", "report.json", "surplus"),
         ("publish", "--report-file=other.json", "--report-file", "report.json", "surplus"),
-        ("pubish", "--report-file", "report.json"),
         ("publish", "--report-file", "report.json", "--every"),
     ],
     ids=" ".join,

@@ -31,16 +31,16 @@ def test_a_publish_that_succeeds_at_once_loads_no_library_for_failures_or_termin
     assert len(stored(place.url, place.stream)) == 1
     assert status == 0
     assert "nats" in modules
-    assert not modules & {"pydantic", "rich", "backoff", "dotenv", "typer"}
+    assert not modules & {"pydantic", "rich", "backoff", "dotenv"}
 
 
-def test_a_check_loads_no_library_for_command_lines_failures_or_terminals(run, place):
+def test_a_check_loads_no_library_for_failures_or_terminals(run, place):
     run("setup")
     status, modules = modules_of("check", "--since", "2h", "--quiet")
     assert stored(place.url, place.stream) == []
     assert status == 0
     assert "nats" in modules
-    assert not modules & {"pydantic", "rich", "backoff", "dotenv", "typer"}
+    assert not modules & {"pydantic", "rich", "backoff", "dotenv"}
 
 
 def test_backoff_is_loaded_after_a_failure_and_rich_only_on_a_terminal():

@@ -19,6 +19,7 @@ FLOORS = (
     {"cli"},
     {"watch"},
     {"checking", "publishing"},
+    {"call"},
     {"plugin"},
     {"completion", "options", "run", "demo"},
     {"listener", "views"},
