@@ -1,8 +1,10 @@
 """Values: durations and times read as Go and RFC 3339 write them."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from urllib.parse import urlsplit
 
 import pytest
+from support.found import problems_of
 
 from crypto_trigger import values
 
@@ -27,6 +29,24 @@ DURATIONS = {
 @pytest.mark.parametrize(("raw", "length"), DURATIONS.items(), ids=map(ascii, DURATIONS))
 def test_a_duration_is_read_as_go_reads_it(raw, length):
     assert values.duration(raw) == length
+
+
+HOSTS = {
+    "http://[fe80::1%25lo]:80/x": "fe80::1%lo",
+    "nats://[::1]": "::1",
+    "nats://host": "host",
+    "nats://": "",
+}
+
+
+@pytest.mark.parametrize(("url", "host"), HOSTS.items())
+def test_the_zone_of_an_address_in_a_url_is_decoded(url, host):
+    assert values.host_of(urlsplit(url)) == host
+
+
+def test_the_url_of_a_monitor_with_an_empty_zone_is_refused():
+    (problem,) = problems_of({"CRYPTO_TRIGGER_PING_URL": "http://[fe80::1%25]/x"})
+    assert "has no valid host and port" in problem
 
 
 def test_a_duration_is_written_in_its_shortest_form():
