@@ -93,7 +93,9 @@ class Node(Server):
 class Cluster:
     """Three nats-servers with JetStream and routes to each other, running while the block does."""
 
-    def __init__(self, size=3):
+    def __init__(self, size=3, further=lambda name: ()):  # noqa: ARG005 - by name
+        """Take a function that returns further arguments for nats-server, by the name of the node (`n1`)."""
+        self._further = further
         self._names = [f"n{i}" for i in range(1, size + 1)]
         self._stack = ExitStack()
         self._loop = Loop()
@@ -120,6 +122,7 @@ class Cluster:
                 routes = ",".join(way.url for (a, _), way in ways.items() if a == name)
                 arguments = ["--cluster_name", "crypto", "--cluster", f"nats://127.0.0.1:{ports[name]}"]
                 arguments += ["--routes", routes, "--cluster_advertise", f"127.0.0.1:{nowhere.getsockname()[1]}"]
+                arguments += self._further(name)
                 links = [way for ends, way in ways.items() if name in ends]
                 self.nodes.append(stack.enter_context(Node(name, next(free), arguments, links)))
             self._stack = stack.pop_all()
