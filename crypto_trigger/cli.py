@@ -195,6 +195,7 @@ def setup(
     context: typer.Context,
     env_files: options.EnvFiles = None,
     replicas: options.Replicas = None,
+    max_bytes: options.MaxBytes = None,
     update: options.Update = False,
     dry_run: options.SetupDryRun = False,
     as_json: options.Json = False,
@@ -210,7 +211,8 @@ def setup(
     from crypto_trigger.render import setup_data, setup_line
     from crypto_trigger.retry import GaveUp, Limits, Retry, complete
 
-    attempt = StreamSetup(settings, replicas, update=update, dry_run=dry_run)
+    most = None if max_bytes is None else _size("--max-bytes", max_bytes)
+    attempt = StreamSetup(settings, replicas, most, update=update, dry_run=dry_run)
     limits = Limits.from_settings(settings, run.reading)
     try:
         done = complete(Retry(limits, output.waiting).run(attempt))
@@ -260,6 +262,18 @@ def demo(
         demonstration.stay(output, port or 4222)
     else:
         demonstration.run(output, port or -1)
+
+
+def _size(option: str, raw: str) -> int:
+    """Return the bytes that an option gives. Raises Usage."""
+    from crypto_trigger.lookback import wrong
+    from crypto_trigger.masking import shown
+    from crypto_trigger.values import size
+
+    try:
+        return size(raw)
+    except ValueError as error:
+        raise wrong(option, f"'{shown(raw)}' {error}") from None
 
 
 def _name(command: typer.models.CommandInfo) -> str:

@@ -109,6 +109,7 @@ class Fact:
     STREAM_FORGETS = "stream-forgets"
     WINDOW_TOO_SHORT = "window-too-short"
     SUBJECTS_OVERLAP = "subjects-overlap"
+    ACCOUNT_LIMIT = "account-limit"
     STORAGE_FULL = "storage-full"
     OTHER_MESSAGE_FIRST = "other-message-first"
     # NATS Streaming

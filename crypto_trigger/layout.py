@@ -7,11 +7,11 @@ people's messages. So `mended` changes only what one trigger per slot needs; the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from crypto_trigger.values import format_duration
+from crypto_trigger.values import format_duration, format_size
 
 Config = Mapping[str, Any]
 # Messages of a stream that `setup` creates are kept this long, or for the duplicate window if that is longer.
@@ -19,6 +19,9 @@ _KEPT = timedelta(days=7)
 _DURATIONS = ("max_age", "duplicate_window")
 _LIMITS = ("max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size")
 _MOST_SUBJECTS_SHOWN = 5
+# A trigger takes about half of this in a stream, in bytes.
+_TRIGGER = 1 << 10
+_MEBIBYTE = 1 << 20
 _CONSUMED = "once a trigger is consumed, only the duplicate window protects its slot"
 # The effect of an owner's choice on the triggers, where it is not obvious.
 _EFFECTS = {
@@ -28,6 +31,13 @@ _EFFECTS = {
     ("discard", "new"): "a full stream refuses triggers",
     ("persist_mode", "async"): "a trigger may be acknowledged before it is on disk",
 }
+
+
+_LET_IN = "CRYPTO_TRIGGER_GUARD=msg-id lets them in"
+# Before these versions of nats-server, a mirror obeys the conditions in a message's headers, and so does sourcing.
+MIRRORS_CHECK, _SOURCING_CHECKS = (2, 11), (2, 10)
+# The `err_code` of a stream that an account does not take (nats-server, `server/errors.json`).
+TOO_MANY_STREAMS, STORAGE_FULL, BYTES_REQUIRED, NO_TIER, TOO_MANY_BYTES = 10027, 10047, 10113, 10120, 10122
 
 
 class Difference(NamedTuple):
@@ -59,10 +69,10 @@ def duplicate_window(every: timedelta) -> timedelta:
     return 2 * every
 
 
-def new(stream: str, subject: str, every: timedelta, replicas: int = 1) -> dict[str, Any]:
-    """Return the configuration of a new stream. `every` is the length of a slot."""
+def new(stream: str, subject: str, every: timedelta, replicas: int = 1, max_bytes: int | None = None) -> dict[str, Any]:
+    """Return the configuration of a new stream. `every` is the length of a slot, `max_bytes` None means no limit."""
     window = duplicate_window(every)
-    return {
+    config = {
         "name": stream,
         "subjects": [subject],
         "retention": "limits",
@@ -73,6 +83,13 @@ def new(stream: str, subject: str, every: timedelta, replicas: int = 1) -> dict[
         "allow_direct": True,
         "num_replicas": replicas,
     }
+    return config if max_bytes is None else {**config, "max_bytes": max_bytes}
+
+
+def enough_bytes(every: timedelta) -> int:
+    """Return a `max_bytes` that holds all triggers of a new stream, in whole mebibytes."""
+    needed = max(_KEPT, duplicate_window(every)) // every * _TRIGGER
+    return max(1, -(-needed // _MEBIBYTE)) * _MEBIBYTE
 
 
 def properties(config: Config) -> dict[str, str]:
@@ -108,13 +125,18 @@ def differences(config: Config, wanted: Config) -> tuple[Difference, ...]:
     )
 
 
-def notes(config: Config, subject: str, every: timedelta, replicas: int | None = None) -> tuple[Note, ...]:
-    """Return the owner's choices by name: properties that differ from what `setup` creates, and are not changed."""
+def notes(
+    config: Config, subject: str, every: timedelta, replicas: int | None = None, max_bytes: int | None = None
+) -> tuple[Note, ...]:
+    """Return the owner's choices by name: properties that differ from what `setup` creates, and are not changed.
+
+    `replicas` and `max_bytes` are what is asked for: the number of replicas is then not left to the owner.
+    """
     created: dict[str, Any] = {
-        **new("", subject, every),
         **dict.fromkeys(_LIMITS, -1),
         "discard": "old",
         "persist_mode": "default",
+        **new("", subject, every, max_bytes=max_bytes),
     }
     others = {"name", "subjects", "duplicate_window", *(("num_replicas",) if replicas is not None else ())}
     found = []
@@ -133,6 +155,72 @@ def notes(config: Config, subject: str, every: timedelta, replicas: int | None =
         mapped = f"{transform.get('src') or '>'} to {transform['dest']}"
         found.append(Note("subject_transform", mapped, "none", f"{subject} is stored under another subject"))
     return tuple(sorted(found))
+
+
+def copies(config: Config, subject: str) -> tuple[Note, ...]:
+    """Return a note if the stream publishes the triggers again: other streams may take them, and obey their headers."""
+    again = config.get("republish")
+    if not isinstance(again, dict):
+        return ()
+    source, target = again.get("src") or ">", again.get("dest")
+    if not takes([source], subject):
+        return ()
+    return (
+        Note("republish", f"{source} to {target}", "none", f"a stream that takes it may refuse triggers: {_LET_IN}"),
+    )
+
+
+def copied_by(config: Config, streams: Sequence[Config], version: tuple[int, ...]) -> tuple[Note, ...]:
+    """Return notes about those of `streams` (configurations) that copy this one and may refuse triggers.
+
+    In newer versions than those that are compared here, copies within an account do not look at the headers.
+    """
+    mirrors = _names(other for other in streams if _is(config, other.get("mirror")))
+    sourcing = _names(other for other in streams if any(_is(config, one) for one in other.get("sources") or ()))
+    found = []
+    if mirrors and version < MIRRORS_CHECK:
+        found.append(Note("mirrored_by", mirrors, "none", f"a mirror may refuse triggers: {_LET_IN}"))
+    if sourcing and version < _SOURCING_CHECKS:
+        found.append(Note("source_of", sourcing, "none", f"it stops at a trigger that it refuses: {_LET_IN}"))
+    return tuple(found)
+
+
+def _is(config: Config, copied: Any) -> bool:  # noqa: ANN401 - a value of the API's JSON
+    """Tell whether a mirror or a source is this stream, and not one of its name in another account or domain."""
+    return isinstance(copied, dict) and copied.get("name") == config.get("name") and not copied.get("external")
+
+
+def _names(streams: Iterable[Config]) -> str:
+    return ", ".join(sorted(str(stream.get("name")) for stream in streams))
+
+
+def over_limit(account: Config, config: Config) -> tuple[int, str] | None:
+    """Return why an account takes no new stream with this configuration, or None if nothing is known against it.
+
+    `account` is the answer to `$JS.API.INFO`. The reason is the `err_code` of the server's refusal (nats-server,
+    `server/errors.json`), and words. A limit that is -1 or 0 is none, and other streams may use up what is left.
+    """
+    replicas, asked = config["num_replicas"], config.get("max_bytes") or 0
+    if tiers := account.get("tiers"):
+        if f"R{replicas}" not in tiers:
+            return NO_TIER, f"the account has no limits for {replicas} replicas, only for {', '.join(sorted(tiers))}"
+        account = tiers[f"R{replicas}"]
+    limits = account.get("limits") or {}
+    most, each = limits.get("max_streams") or 0, limits.get("storage_max_stream_bytes") or 0
+    storage, reserved = limits.get("max_storage") or 0, account.get("reserved_storage") or 0
+    if limits.get("max_bytes_required") and not asked:
+        return BYTES_REQUIRED, "the account takes only streams with a limit of bytes (max_bytes)"
+    if 0 < most <= (account.get("streams") or 0):
+        return TOO_MANY_STREAMS, f"the account has all the streams that it may have, {most}"
+    if 0 < each < asked:
+        return TOO_MANY_BYTES, f"the account allows a stream {format_size(each)}, not {format_size(asked)} (max_bytes)"
+    if 0 < storage < reserved + asked and asked:
+        used = f", {format_size(reserved)} of it reserved" if reserved else ""
+        return (
+            STORAGE_FULL,
+            f"the account has {format_size(storage)} of storage{used}, too little for {format_size(asked)}",
+        )
+    return None
 
 
 def obstacle(config: Config, every: timedelta) -> Obstacle | None:
@@ -187,6 +275,8 @@ def _show(name: str, value: Any) -> str:  # noqa: ANN401 - a value of the API's 
         return "on" if value else "off"
     if name in _LIMITS and value == -1:
         return "unlimited"
+    if name == "max_bytes" and isinstance(value, int):
+        return format_size(value)
     if name == "subjects":
         subjects = list(value or ["none"])
         # The last one is always shown: an update adds the subject there.

@@ -67,6 +67,14 @@ Replicas = Annotated[
         rich_help_panel=_STREAM,
     ),
 ]
+MaxBytes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Most bytes of a new stream, such as 16MiB, for accounts that demand a limit.",
+        rich_help_panel=_STREAM,
+    ),
+]
 Update = Annotated[
     bool,
     typer.Option(

@@ -59,6 +59,12 @@ LATEST = datetime.max.replace(tzinfo=UTC)
 _END_OF_COUNT = datetime(2262, 4, 11, 23, 47, 16, tzinfo=UTC)
 
 
+# Sizes of a stream, in bytes. The server counts them in 64 bits with a sign. The least one holds about 100 triggers.
+_UNITS_OF_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_LEAST_BYTES, _MOST_BYTES = 1 << 16, (1 << 63) - 1
+_TOO_MANY_DIGITS = 20
+
+
 class Delivery(StrEnum):
     """How a trigger is delivered. It decides which confirmation is awaited, and so what can be promised."""
 
@@ -250,6 +256,30 @@ def approximate(length: timedelta) -> str:
     """Return a duration for a person to read: to a tenth of a second below a minute, else to the second."""
     seconds = length.total_seconds()
     return f"{seconds:.1f}s" if abs(seconds) < 60 else format_duration(timedelta(seconds=round(seconds)))  # noqa: PLR2004
+
+
+def size(raw: str) -> int:
+    """Return a size in bytes, from 64KiB to 8EiB, written as the nats CLI reads it: `16MiB`, `16MB`, `16M`, `16777216`.
+
+    K, M, G and T are powers of 1024, with or without `B` or `iB`, in any case.
+    """
+    number = raw.rstrip("BKMGTIbkmgti")
+    unit = raw[len(number) :].upper().removesuffix("B").removesuffix("I")
+    if not (number.isascii() and number.isdecimal()) or unit not in _UNITS_OF_BYTES:
+        raise ValueError("must be a number of bytes, such as 16MiB or 16777216")
+    # More digits are too many for Python to read, or too large.
+    length = int(number) * _UNITS_OF_BYTES[unit] if len(number) < _TOO_MANY_DIGITS else _MOST_BYTES + 1
+    if not _LEAST_BYTES <= length <= _MOST_BYTES:
+        raise ValueError(f"must be from {format_size(_LEAST_BYTES)} to {format_size(_MOST_BYTES + 1)}")
+    return length
+
+
+def format_size(length: int) -> str:
+    """Return a number of bytes as people write it: `16MiB`; a plain number if it is no multiple of a unit."""
+    for power, unit in ((60, "EiB"), (40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
+        if length > 0 and length % (1 << power) == 0:
+            return f"{length >> power}{unit}"
+    return str(length)
 
 
 def slot_length(raw: str) -> timedelta:

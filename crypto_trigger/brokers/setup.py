@@ -11,13 +11,22 @@ from crypto_trigger.brokers.servers import Servers
 from crypto_trigger.brokers.stream import Stream
 from crypto_trigger.command_line import command_line
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Interrupted, Status, Unusable
-from crypto_trigger.values import Delivery
+from crypto_trigger.values import Delivery, format_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crypto_trigger.retry import Attempt, GaveUp
     from crypto_trigger.settings import Settings
+
+
+# What to do about a refusal, by its `err_code`.
+_REMEDIES = {
+    layout.TOO_MANY_STREAMS: "remove one, or store the triggers in an existing one: --stream NAME",
+    layout.STORAGE_FULL: "ask for less with --max-bytes, or raise the limits of the account or of the server",
+    layout.NO_TIER: "ask for another number with --replicas",
+    layout.TOO_MANY_BYTES: "ask for less with --max-bytes",
+}
 
 
 class Change(StrEnum):
@@ -62,11 +71,20 @@ class SetupResult:
 class StreamSetup:
     """Creates the stream, or compares the existing one with what is needed; with `update`, changes what is needed.
 
-    `replicas` None means one replica for a new stream, and no change to an existing one. With `dry_run` nothing is
-    changed, and the result says what would be. Each call makes one attempt.
+    `replicas` None means one replica for a new stream, and no change to an existing one. `max_bytes` is the limit of a
+    new stream, None for none; an existing one keeps its own. With `dry_run` nothing is changed, and the result says
+    what would be. Each call makes one attempt.
     """
 
-    def __init__(self, settings: Settings, replicas: int | None, *, update: bool, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        replicas: int | None,
+        max_bytes: int | None = None,
+        *,
+        update: bool,
+        dry_run: bool = False,
+    ) -> None:
         """Prepare credentials and certificates. Raises ConfigError where they do not fit, or set up nothing."""
         match settings.delivery:
             case Delivery.JETSTREAM:
@@ -81,6 +99,7 @@ class StreamSetup:
                 assert_never(settings.delivery)
         self._settings = settings
         self._replicas = replicas
+        self._max_bytes = max_bytes
         self._update = update
         self._dry_run = dry_run
         self._servers = Servers(settings)
@@ -108,10 +127,11 @@ class StreamSetup:
 
     async def _create(self, stream: Stream) -> SetupResult:
         settings = self._settings
-        config = layout.new(settings.stream, settings.subject, settings.every, self._replicas or 1)
+        config = layout.new(settings.stream, settings.subject, settings.every, self._replicas or 1, self._max_bytes)
         if self._dry_run:
             if owner := await stream.owner(self._settings.subject):
                 raise self._overlap(stream, owner)
+            await self._check_limits(stream, config)
             change = Change.WOULD_CREATE
         else:
             await self._change(stream, "STREAM.CREATE", config)
@@ -124,12 +144,12 @@ class StreamSetup:
             raise Unusable(f"{stream.connection.server}: {obstacle.problem}", obstacle.remedy)
         wanted = layout.mended(existing, settings.subject, settings.every, self._replicas)
         differences = layout.differences(existing, wanted)
-        notes = layout.notes(existing, settings.subject, settings.every, self._replicas)
+        notes = layout.notes(existing, settings.subject, settings.every, self._replicas, self._max_bytes)
+        notes = tuple(sorted((*notes, *await self._copies(stream, existing))))
         if not differences:
             return self._result(Change.UNCHANGED, stream, notes=notes)
         if not self._update:
-            replicas = ("--replicas", str(self._replicas)) if self._replicas else ()
-            hint = f"change it with: {command_line(settings, 'setup', '--update', *replicas)}"
+            hint = f"change it with: {self._command('--update')}"
             return self._result(Change.DIFFERS, stream, differences=differences, notes=notes, hint=hint)
         if self._dry_run:
             if wanted.get("subjects") != existing.get("subjects") and (owner := await stream.owner(settings.subject)):
@@ -157,10 +177,50 @@ class StreamSetup:
                 raise self._overlap(stream, await stream.owner(self._settings.subject)) from error
             raise Unusable(
                 f"{stream.connection.server}: JetStream refuses stream {self._settings.stream}: {error.said}",
-                "change the setting that asks for it, or the stream with the nats CLI",
+                self._remedy(error.code),
                 error.fact,
                 error.said,
             ) from error
+
+    async def _check_limits(self, stream: Stream, config: Mapping[str, Any]) -> None:
+        """Raise Unusable if the account's limits are against a new stream, as far as that may be asked."""
+        try:
+            account = await stream.request("INFO", {})
+        except BrokerError as error:
+            if error.fact == Fact.NO_PERMISSION:
+                return
+            raise
+        if over := layout.over_limit(account, config):
+            code, problem = over
+            raise Unusable(f"{stream.connection.server}: {problem}", self._remedy(code), Fact.ACCOUNT_LIMIT)
+
+    async def _copies(self, stream: Stream, existing: Mapping[str, Any]) -> tuple[layout.Note, ...]:
+        """Return notes about what copies the stream's messages and may refuse triggers, as far as that may be asked."""
+        if self._settings.guard == "msg-id":
+            return ()
+        notes = layout.copies(existing, self._settings.subject)
+        version = stream.connection.version
+        if not version or version >= layout.MIRRORS_CHECK:
+            return notes
+        try:
+            streams = await stream.configs()
+        except BrokerError as error:
+            if error.fact == Fact.NO_PERMISSION:
+                return notes
+            raise
+        return (*notes, *layout.copied_by(existing, streams, version))
+
+    def _remedy(self, code: int) -> str:
+        """Return what to do about a refusal with this `err_code`."""
+        if code == layout.BYTES_REQUIRED:
+            enough = format_size(layout.enough_bytes(self._settings.every))
+            return f"give it one with: {self._command('--max-bytes', enough)}"
+        return _REMEDIES.get(code, "change the option that asks for it, or create the stream with the nats CLI")
+
+    def _command(self, *options: str) -> str:
+        """Return the command line of a setup like this one, with `options`."""
+        replicas = ("--replicas", str(self._replicas)) if self._replicas else ()
+        return command_line(self._settings, "setup", *options, *replicas)
 
     def _overlap(self, stream: Stream, owner: str) -> Unusable:
         subject = self._settings.subject

@@ -362,6 +362,16 @@ class Stream:
         answer = await self._ask("STREAM.NAMES", {"subject": subject})
         return [name for name in answer.get("streams") or [] if isinstance(name, str)]
 
+    async def configs(self) -> list[dict[str, Any]]:
+        """Return the configurations of all streams of the account. Raises a BrokerError."""
+        found: list[dict[str, Any]] = []
+        while True:
+            answer = await self._ask("STREAM.LIST", {"offset": len(found)})
+            streams = answer.get("streams") or []
+            found += [stream["config"] for stream in streams]
+            if not streams or len(found) >= answer.get("total", 0):
+                return found
+
     async def refuse_other(self, subject: str) -> None:
         """Raise Rejected if another stream takes the subject, which this one does not.
 

@@ -162,3 +162,29 @@ def test_a_pattern_takes_a_subject_as_nats_has_it(pattern, subject, taken):
 def test_one_pattern_that_takes_the_subject_is_enough_and_none_is_not():
     assert layout.takes(["x", "a.*"], "a.b")
     assert not layout.takes([], "a.b")
+
+
+ACCOUNT = {"limits": {"max_streams": -1, "max_storage": -1, "storage_max_stream_bytes": -1}}
+
+
+@pytest.mark.parametrize(
+    ("account", "says"),
+    [
+        ({}, None),
+        (ACCOUNT, None),
+        ({"tiers": {"R1": ACCOUNT}}, None),
+        ({"tiers": {"R3": ACCOUNT}}, "no limits for 1 replicas, only for R3"),
+        ({"tiers": {"R1": {"limits": {"max_bytes_required": True}}}}, "max_bytes"),
+        ({"limits": {"max_streams": 2}, "streams": 1}, None),
+        ({"limits": {"max_streams": 2}, "streams": 2}, "may have, 2"),
+    ],
+)
+def test_an_account_s_limits_are_those_of_the_replicas_where_it_has_such(account, says):
+    found = layout.over_limit(account, layout.new("S", "crypto.update", EVERY))
+    assert found is None if says is None else says in found[1]
+
+
+def test_a_stream_of_the_same_name_in_another_account_is_not_this_one():
+    elsewhere = {"name": "A", "external": {"api": "$JS.other.API"}}
+    others = [{"name": "M", "mirror": elsewhere}, {"name": "N", "sources": [elsewhere]}, {"name": "O"}]
+    assert layout.copied_by({"name": "A"}, others, (2, 9)) == ()

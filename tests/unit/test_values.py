@@ -72,3 +72,37 @@ def test_a_time_is_read_as_rfc_3339_writes_it(raw):
 def test_a_time_is_written_in_utc_to_the_second():
     moment = datetime(2026, 11, 23, 18, 45, 0, 999_999, timezone(timedelta(hours=1)))
     assert values.rfc3339(moment) == "2026-11-23T17:45:00Z"
+
+
+SIZES = {
+    "65536": 1 << 16,
+    "64K": 1 << 16,
+    "64KB": 1 << 16,
+    "64KiB": 1 << 16,
+    "64kib": 1 << 16,
+    "16MiB": 1 << 24,
+    "1g": 1 << 30,
+    "2TB": 1 << 41,
+    "9223372036854775807": (1 << 63) - 1,
+}
+
+
+@pytest.mark.parametrize(("raw", "length"), SIZES.items(), ids=SIZES)
+def test_a_size_is_read_as_the_nats_cli_reads_it(raw, length):
+    assert values.size(raw) == length
+
+
+@pytest.mark.parametrize("raw", ["", "B", "KiB", "65535", "8388608T", "9223372036854775808", "64XB", "64 K", "1e9"])
+def test_a_size_that_cannot_be_is_refused(raw):
+    with pytest.raises(ValueError, match="must be "):
+        values.size(raw)
+
+
+def test_a_size_is_written_in_whole_units():
+    assert [values.format_size(size) for size in (1 << 24, 1 << 16, 1000, 3 << 30, 0)] == [
+        "16MiB",
+        "64KiB",
+        "1000",
+        "3GiB",
+        "0",
+    ]
