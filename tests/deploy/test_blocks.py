@@ -122,6 +122,9 @@ RUN = {
         "install -m 0600 .env.example": f"{SYSTEMD}"
         "::test_the_timer_catches_up_on_a_slot_and_the_next_run_in_it_is_a_duplicate",
         "[Service]": f"{SYSTEMD}::test_the_program_writes_nowhere_but_where_an_operator_lets_it",
+        "# crypto-trigger.timer": f"{SYSTEMD}::test_slots_of_an_hour",
+        "# crypto-trigger-check.timer": f"{SYSTEMD}::test_slots_of_an_hour",
+        "# crypto-trigger.service": f"{SYSTEMD}::test_slots_of_an_hour",
         "rm -rf ../api/crypto-trigger": "tests/deploy/test_elastic_beanstalk.py"
         "::test_each_deployment_leaves_one_timer_with_the_properties_of_the_environment",
         "nats stream edit": f"{SCHEDULES}::test_the_recipe_fires_and_the_stand_by_fills_the_slots_after_it_was_ended",

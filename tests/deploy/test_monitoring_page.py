@@ -217,7 +217,8 @@ def test_on_elastic_beanstalk_a_check_pings_only_when_all_is_well(stream, at_wor
     with Monitor(Healthchecks()) as monitor:
         url = url.replace("https://hc-ping.com", monitor.url)
         (tmp_path / "ping.curl").write_text(written.replace('\\"', '"').replace("$ping_url", url) + "\n")
-        line = at_work(f"{check} && {ping}", **{"${CREDENTIALS_DIRECTORY}": str(tmp_path)})
+        folders = dict.fromkeys(("${CREDENTIALS_DIRECTORY}", "${STATE_DIRECTORY}"), str(tmp_path))
+        line = at_work(f"{check} && {ping}", **folders)
         ended = shell(line)
         assert (ended.status, stream.slot in ended.out, monitor.told) == (1, True, [])
         stream.fill()

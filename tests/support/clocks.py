@@ -94,11 +94,14 @@ def roomy(longest=900):
     raise AssertionError("no such slot")
 
 
-def turning(seconds, longest=900):
-    """Slots of at most `longest` seconds, of which the present one ends in `seconds` or a little later."""
+def turning(seconds, longest=900, shortest=60):
+    """Slots of at most `longest` seconds, of which the present one ends in `seconds` or a little later.
+
+    They are longer than `shortest`: the closer the two, the later the end may be.
+    """
     first = int(time.time() + seconds) + 1
-    for turn in range(first, first + 12):
-        for every in range(longest, 60, -1):
+    for turn in range(first, first + 60):
+        for every in range(longest, shortest, -1):
             if turn % every == 0:
                 return Slots(every, turn)
     raise AssertionError("no such slot")

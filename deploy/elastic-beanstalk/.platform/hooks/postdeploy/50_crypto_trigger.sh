@@ -40,18 +40,19 @@ python=$(find_python) || { dnf install -y -q python3.12 && python=$(find_python)
 "$home/bin/pip" install -q --disable-pip-version-check --require-hashes -r "$bundle/requirements.txt"
 "$home/bin/pip" install -q --disable-pip-version-check --no-deps --no-index --force-reinstall "$bundle"/*.whl
 
-# The new settings come into force only if they are right.
+# The new settings come into force only if they are right, with the deadline of the unit, which wins.
+deadline=$(sed -n 's/^Environment=CRYPTO_TRIGGER_GIVE_UP_AFTER=//p' "$bundle/crypto-trigger.service")
 umask 077
 trap 'rm -f "$env_file.new"' EXIT
 properties=$(/opt/elasticbeanstalk/bin/get-config environment) || fail "get-config does not tell the environment"
 "$home/bin/python" -c "$read_settings" <<<"$properties" >"$env_file.new"
 grep -q '^NATS_URL=' "$env_file.new" ||
     fail "the environment property NATS_URL is missing; set it with: eb setenv NATS_URL=nats://host:4222"
-"$home/bin/crypto-trigger" publish --dry-run --quiet --env-file "$env_file.new" ||
+CRYPTO_TRIGGER_GIVE_UP_AFTER=$deadline "$home/bin/crypto-trigger" publish --dry-run --quiet --env-file "$env_file.new" ||
     fail "the settings are wrong; correct the environment property with: eb setenv"
 mv "$env_file.new" "$env_file"
 
-install -m 0644 -t "$units" "$bundle"/crypto-trigger{,-check}.{service,timer}
+install -m 0644 -t "$units" "$bundle"/crypto-trigger*.{service,timer}
 ping_url=$("$home/bin/python" -c "$read_ping_url" <<<"$properties")
 if [[ $ping_url ]]; then
     echo "url = \"$ping_url\"" >"$ping_file"
