@@ -44,8 +44,8 @@ class Call:
             command()
         except signals.Signalled as signalled:
             return self.run.fail(Interrupted(signalled.signum, "interrupted before anything was sent"))
-        except ModuleNotFoundError as missing:
-            return self.run.lack(missing)
+        except (ImportError, AttributeError) as error:
+            return self.run.lack(error)
         except Exception as error:  # noqa: BLE001 - every failure is reported here
             return self.run.fail(error)
         return self.run.status

@@ -105,3 +105,8 @@ def replace(path: str, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(beside)  # noqa: PTH108 - as above
         raise
+
+
+def reason(error: Exception) -> str:
+    """Return why a file could not be written, for the end of a line."""
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()

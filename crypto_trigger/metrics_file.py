@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from crypto_trigger import files
 from crypto_trigger.exposition import gauge, label
+from crypto_trigger.output_file import own_descriptor
+from crypto_trigger.streams import send
 from crypto_trigger.values import Delivery
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ class Labels(NamedTuple):
     subject: str
 
 
+_NO_LABELS = Labels(label("stream", ""), label("subject", ""))
+
+
 class Kept(NamedTuple):
     """What an existing file says: its labels, and the time of the last success, if it has one, as it is written."""
 
@@ -57,23 +62,26 @@ class Kept(NamedTuple):
     success: str | None
 
 
-def write_metrics(path: str, report: Report, known: Mapping[str, Any]) -> str:
+def write_metrics(path: str, report: Report, known: Mapping[str, Any], seconds: float) -> str:
     """Replace the file at once, by renaming, and readable for all. Return what went wrong, or an empty text.
 
     `known` holds the settings that could be read. A run that does not know its subject, because a setting is wrong,
-    keeps the labels of the file. A symbolic link stays; the file that it leads to is replaced.
+    keeps the labels of the file. A symbolic link stays; the file that it leads to is replaced. A descriptor of this
+    process, such as `-` or /dev/stdout, is written to for at most `seconds`, and says nothing of runs before.
     """
     try:
+        if (descriptor := own_descriptor(path)) is not None:
+            send(descriptor, _text(report, _labels(known) or _NO_LABELS, None).encode(errors="replace"), seconds)
+            return ""
         target = os.path.realpath(path)
         folder = os.path.dirname(target)  # noqa: PTH120 - as the rest, in the form that `open` takes
         with _alone(folder):
             kept = _read(target)
-            labels = _labels(known) or (kept.labels if kept else Labels(label("stream", ""), label("subject", "")))
+            labels = _labels(known) or (kept.labels if kept else _NO_LABELS)
             success = kept.success if kept and kept.labels == labels else None
             files.replace(target, _text(report, labels, success).encode(errors="replace"))
-    except (OSError, ValueError) as error:
-        reason = (error.strerror or "unknown error").lower() if isinstance(error, OSError) else str(error)
-        return f"the metrics could not be written to {path}: {reason}"
+    except (OSError, ValueError, OverflowError) as error:
+        return f"the metrics could not be written to {path}: {files.reason(error)}"
     return ""
 
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from io import TextIOBase
 from typing import TYPE_CHECKING, Any, assert_never
 
+from crypto_trigger.files import reason
 from crypto_trigger.masking import escaped, masked
 from crypto_trigger.render import report_data, report_line
 from crypto_trigger.streams import LEAST, Writer
@@ -102,12 +103,17 @@ class Output:
         self._stop_spinner()
         self._held = None
 
-    def answer(self, text: str, data: Mapping[str, Any] | Sequence[Any]) -> bool:
-        """Print the answer: `text`, or `data` as one JSON object. Return whether it could be written."""
+    def answer(self, text: str, data: Mapping[str, Any], still: str = "") -> bool:
+        """Print the answer: `text`, or `data` as one JSON object. Return whether it could be written.
+
+        `still` is said if it could not: what is true all the same. An answer with an `outcome` says that one.
+        """
         if self.quiet:
             return True
         said = self._json(data, self._stdout) if self.as_json else self._clean_lines(text)
-        return self._write_required(self._stdout, said)
+        if "outcome" in data:
+            still = f"the outcome is still {data['outcome']} (status {data['status']})"
+        return self._write_required(self._stdout, said, still)
 
     @property
     def canvas(self) -> int | None:
@@ -291,10 +297,11 @@ class Output:
             self._spinner.start()
         self._spinner.update(Text(_cut(text, width - 3), no_wrap=True))
 
-    def _write_required(self, writer: Writer, text: str) -> bool:
+    def _write_required(self, writer: Writer, text: str, still: str = "") -> bool:
         """Write the answer or the reason for a failure. A stream that cannot take it in time is abandoned.
 
-        Return whether it could be written, or is kept back.
+        `still` says what is true although the answer cannot be written. Return whether it could be written, or is kept
+        back.
         """
         self._stop_spinner()
         if self._held is not None:
@@ -303,14 +310,15 @@ class Output:
         try:
             writer.write(text + "\n", self.seconds_left)
         except (OSError, ValueError) as error:
-            self._abandon(writer, error)
+            self._abandon(writer, error, still)
             return False
         return True
 
-    def _abandon(self, writer: Writer, error: Exception) -> None:
+    def _abandon(self, writer: Writer, error: Exception, still: str = "") -> None:
         writer.abandon()
         if writer is self._stdout and not isinstance(error, BrokenPipeError):
-            self.warn(f"the answer could not be written to stdout: {error}")
+            problem = f"the answer could not be written to stdout: {reason(error)}"
+            self.warn(f"{problem}; {still}" if still else problem)
 
     def _write_optional(self, writer: Writer, text: str) -> None:
         """Write optional output; it is dropped if nobody reads it."""

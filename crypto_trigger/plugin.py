@@ -148,7 +148,7 @@ class CheckRun(Run):
             level = Level.UNKNOWN
         path = self._on_change
         if path is None:
-            self._print(text, found)
+            self._print(level, text, found)
         elif problem := self._print_news(path, level, answer, (text, found)):
             self.output.warn(
                 f"--on-change '{shown(path)}' cannot be written: {problem}; "
@@ -156,9 +156,9 @@ class CheckRun(Run):
             )
         return int(level)
 
-    def _print(self, text: str, found: Mapping[str, object]) -> bool:
+    def _print(self, level: Level, text: str, found: Mapping[str, object]) -> bool:
         """Print the answer if it is not in a file. Return whether it could be written."""
-        return self._output_file is not None or self.output.answer(text, found)
+        return self._output_file is not None or self.output.answer(text, found, _still(level))
 
     def _print_news(self, path: str, level: Level, answer: Answer, formed: tuple[str, Mapping[str, object]]) -> str:
         """Print the answer, and what was kept back, if the file at `path` does not say that it was printed already.
@@ -175,21 +175,25 @@ class CheckRun(Run):
             self.output.detail(f"not printed again, {shown(path)} says {level.name}: {nagios(answer)}")
             return ""
         # Printed first: what could not be printed is still news to the next run.
-        if self.output.release() & self._print(*formed):
+        if self.output.release() & self._print(level, *formed):
             return state_file.write(path, state_file.Printed(level, now))
         return ""
 
     def _replace(self, path: str, text: str) -> bool:
         """Write the answer to the output file. Return whether that could be done."""
-        from crypto_trigger.files import replace
+        from crypto_trigger.files import reason
+        from crypto_trigger.output_file import put
 
         try:
-            replace(values.path(path), text.encode("utf-8", "backslashreplace"))
-        except (ValueError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            self.output.failure(f"--output-file '{shown(path)}' cannot be written: {reason.lower()}")
+            put(values.path(path), text.encode("utf-8", "backslashreplace"), self.output.seconds_left)
+        except (ValueError, OSError, OverflowError) as error:
+            self.output.failure(f"--output-file '{shown(path)}' cannot be written: {reason(error)}")
             return False
         return True
+
+
+def _still(level: Level) -> str:
+    return f"the result is still {level.name} (status {int(level)})"
 
 
 def _level(error: BaseException) -> Level:

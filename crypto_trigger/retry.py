@@ -271,7 +271,8 @@ def complete(work: Coroutine[Any, Any, T]) -> T:
     signals.postpone()
     held: list[int] = []
     try:
-        held += (os.open(os.devnull, os.O_RDONLY) for _ in range(_DESCRIPTORS))
+        while len(held) < _DESCRIPTORS:
+            held += os.pipe()  # needs no file, so that it also works without /dev
     except OSError as error:
         work.close()
         reason = os.strerror(error.errno or 0).lower()

@@ -62,22 +62,12 @@ class Run:
         self._rehearsal = self._reports and bool(options.get("rehearse"))
         self._monitored = self._reports and not self._rehearsal and not options.get("dry_run")
 
-    def lack(self, missing: ModuleNotFoundError) -> int:
-        """Report a module that was not found and return the exit status.
+    def lack(self, error: ImportError | AttributeError) -> int:
+        """Report a failure that a library may be to blame for, which is not there or another one; return the status."""
+        from crypto_trigger.libraries import problem_with
 
-        A library is not there where the program is run from its source, by an interpreter that it is not installed for.
-        """
-        if missing.name is None or missing.name.startswith("crypto_trigger"):
-            return self.fail(missing)
-        import shlex
-        import sys
-
-        return self.fail(
-            ConfigError(
-                f"the library {missing.name} is not installed for {sys.executable}; install this program first, for "
-                f"example with: {shlex.quote(sys.executable)} -m venv .venv && .venv/bin/pip install ."
-            )
-        )
+        problem = problem_with(error)
+        return self.fail(ConfigError(problem) if problem else error)
 
     def begin(
         self,
@@ -281,7 +271,7 @@ class Run:
     def _write_metrics(self, known: Mapping[str, Any], report: Report) -> None:
         from crypto_trigger.metrics_file import write_metrics
 
-        if problem := write_metrics(known["metrics_file"], report, known):
+        if problem := write_metrics(known["metrics_file"], report, known, self.output.seconds_left):
             self._warn(problem, report)
 
     def _ping(self, known: Mapping[str, Any], report: Report) -> None:

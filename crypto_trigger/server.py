@@ -143,7 +143,9 @@ class Server:
         while not (address := self._address(ports)):
             if process.poll() is not None or time.monotonic() > deadline:
                 lines = self.log.strip().splitlines() or ["it logged nothing"]
-                raise Unavailable(f"nats-server did not start: {lines[-1]}", "is the port taken?")
+                raise Unavailable(
+                    f"nats-server did not start: {lines[-1]}", "is the port taken? choose another one with --port"
+                )
             time.sleep(_POLL_SECONDS)
         self.url = address
         self._port = int(address.rpartition(":")[2])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from crypto_trigger import files, values
 from crypto_trigger.findings import Level
+from crypto_trigger.output_file import own_descriptor
 
 # A result that is not OK is printed again after this time.
 _AGAIN = timedelta(days=1)
@@ -41,8 +42,9 @@ def read(path: str, now: datetime) -> Printed | None:
 def write(path: str, printed: Printed) -> str:
     """Replace the file in one step. Return what went wrong, or an empty text."""
     try:
+        if own_descriptor(values.path(path)) is not None:
+            return "it is where this run writes its output"
         files.replace(values.path(path), f"{printed.level.name} {values.rfc3339(printed.at)}\n".encode())
     except (ValueError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return reason.lower()
+        return files.reason(error)
     return ""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from crypto_trigger import files
-from crypto_trigger.errors import ConfigError
+from crypto_trigger.errors import ConfigError, Usage
+from crypto_trigger.files import reason
 from crypto_trigger.freshness import State, known_since
 from crypto_trigger.history import source
 from crypto_trigger.masking import shown_path
+from crypto_trigger.output_file import STDOUT, own_descriptor, put
 from crypto_trigger.values import rfc3339_milliseconds
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def show_history(history: History, output: Output, svg: str | None, warning: str
         output.warn(warning)
     if svg is not None:
         _write_svg(history, output, svg)
+        if own_descriptor(svg) == STDOUT:
+            return
     if output.as_json:
         output.answer("", history_data(history) | ({"warnings": [warning]} if warning else {}))
     elif width := output.canvas:
@@ -41,16 +44,21 @@ def show_history(history: History, output: Output, svg: str | None, warning: str
         output.answer(history_text(history), {})
 
 
+def refuse_two_answers(svg: str) -> None:
+    """Raise Usage for a picture that would go to stdout beside the JSON object."""
+    if own_descriptor(svg) == STDOUT:
+        raise Usage(f"--svg '{shown_path(svg)}' is stdout, where --json has its answer: leave one of the two out")
+
+
 def _write_svg(history: History, output: Output, path: str) -> None:
     from crypto_trigger.picture import picture, span
 
     title = f"crypto-trigger history --since {span(history.since)}"
     drawn = output.svg(picture(history, _SVG_WIDTH), _SVG_WIDTH, title)
     try:
-        files.replace(path, drawn.encode())
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(f"--svg '{shown_path(path)}' cannot be written: {reason.lower()}") from None
+        put(path, drawn.encode(), output.seconds_left)
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(f"--svg '{shown_path(path)}' cannot be written: {reason(error)}") from None
 
 
 def history_text(history: History) -> str:

@@ -169,6 +169,10 @@ def history(
     """Show every slot of the last day: triggered, late or missed."""
     run: Run = context.obj.run
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
+    if as_json and svg is not None:
+        from crypto_trigger.views import refuse_two_answers
+
+        refuse_two_answers(svg)
     settings = run.load(env_files, **flags)
     from crypto_trigger.brokers.held import Reader
     from crypto_trigger.findings import clock_went_back

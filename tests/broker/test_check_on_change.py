@@ -133,7 +133,7 @@ def test_what_nobody_could_be_told_is_told_by_the_next_run(file):
     with Path("/dev/full").open("wb") as full:
         done = ended(full)
     assert done.returncode == 2
-    assert b"No space left on device" in done.stderr
+    assert b"no space left on device" in done.stderr
     reading, writing = os.pipe()
     os.close(reading)
     assert ended(writing).returncode == 2

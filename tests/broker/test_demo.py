@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_ends_with_69_and_one_line():
         for options in ([], ["--stay"]):
             ended = execute("demo", "--port", taken.getsockname()[1], *options)
             assert ended.status == 69
-            assert "is the port taken?" in ended.err
+            assert "is the port taken? choose another one with --port" in ended.err
             assert is_one_clean_line(ended.err)
 
 

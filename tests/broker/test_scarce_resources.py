@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from support.processes import PROGRAM, Process, beginning_with, execute, is_one_clean_line
+from support.programs import program
 from support.streams import add_stream, stored
 
 SURE = {"CRYPTO_TRIGGER_TIMEOUT": "2s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "4s"}
@@ -53,6 +54,19 @@ def test_few_descriptors_are_named_in_the_report(streamed):
     judge(ended, streamed)
     report = json.loads(ended.out)
     assert (report["status"], report["outcome"] == "bug") == (ended.status, False)
+
+
+@pytest.mark.parametrize("command", ["publish", "check"])
+def test_a_host_without_dev_is_no_lack_of_descriptors(command, streamed):
+    """A chroot, or a container's root without its mounts."""
+    bare = (program("unshare"), "--mount", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh")
+    if Process(command=(*bare, "true")).end().status != 0:
+        pytest.skip("a mount namespace is not permitted here")
+    if command == "check":
+        execute("publish", **SURE)
+    ended = Process(command, command=(*bare, *PROGRAM), **SURE).end()
+    assert (ended.status, ended.err) == (0, "")
+    assert len(stored(streamed.url, streamed.stream)) == 1
 
 
 NO_THREADS = """

@@ -1,5 +1,6 @@
 """`python -m crypto_trigger` in a clone: what is said where Python is too old, or our libraries are not installed."""
 
+import os
 import re
 import shlex
 import shutil
@@ -78,3 +79,33 @@ def test_a_part_of_our_own_that_is_missing_is_a_bug(tmp_path):
     ended = do(sys.executable, "-S", "-m", "crypto_trigger", "demo", cwd=tmp_path)
     assert (ended.status, ended.out) == (70, "")
     assert "No module named 'crypto_trigger.cli'" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("library", "wanted", "content"),
+    [
+        ("nats", "nats-py", ""),
+        ("nats", "nats-py", "from os import no_such_name\n"),
+        ("typer", "typer", ""),
+        ("dotenv", "python-dotenv", ""),
+        ("backoff", "backoff", ""),
+    ],
+)
+@pytest.mark.parametrize(("command", "status", "stream"), [("publish", 78, "err"), ("check", 3, "out")])
+@pytest.mark.parametrize("kind", ["package", "module"])
+def test_another_library_of_the_same_name_is_named_with_its_path(
+    kind, command, status, stream, library, wanted, content, tmp_path
+):
+    place = tmp_path / library if kind == "package" else tmp_path / f"{library}.py"
+    (tmp_path / ".env").touch()
+    if kind == "package":
+        place.mkdir()
+    (place / "__init__.py" if kind == "package" else place).write_text(content)
+    nowhere = ("--server", "nats://127.0.0.1:1", "--give-up-after", "1s", "--env-file", str(tmp_path / ".env"))
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = do(sys.executable, "-m", "crypto_trigger", command, *nowhere, cwd=ROOT, env=environ)
+    assert ended.status == status, ended
+    said = getattr(ended, stream)
+    assert ended.out + ended.err == said
+    assert f"{library} is loaded from {place}, which is not the library {wanted}; take that folder out of " in said
+    assert said.count("\n") == 1

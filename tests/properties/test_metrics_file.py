@@ -28,11 +28,11 @@ def read():
 
 
 def test_a_reader_never_sees_a_part_of_it():
-    assert write_metrics(FILE, report(0), KNOWN) == ""
+    assert write_metrics(FILE, report(0), KNOWN, 1.0) == ""
     whole, seen, problems = set(read()), [], []
 
     def write(number):
-        problems.extend(write_metrics(FILE, report(number, status=69 * (n % 2)), KNOWN) for n in range(20))
+        problems.extend(write_metrics(FILE, report(number, status=69 * (n % 2)), KNOWN, 1.0) for n in range(20))
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for writer in writers:
@@ -47,7 +47,7 @@ def test_a_reader_never_sees_a_part_of_it():
 
 def test_a_failure_at_the_same_time_does_not_take_back_a_success(monkeypatch):
     """A run that failed reads, then another run's success is due, then the first one writes: the success waits."""
-    write_metrics(FILE, report(0), KNOWN)
+    write_metrics(FILE, report(0), KNOWN, 1.0)
     success = threading.Thread(target=write_metrics, args=(FILE, report(60), KNOWN))
     real = files.replace
 
@@ -58,7 +58,7 @@ def test_a_failure_at_the_same_time_does_not_take_back_a_success(monkeypatch):
         real(*args)
 
     monkeypatch.setattr(files, "replace", replace)
-    write_metrics(FILE, report(30, status=69), KNOWN)
+    write_metrics(FILE, report(30, status=69), KNOWN, 1.0)
     success.join()
     assert read()["last_success_timestamp_seconds"] == (NOON + timedelta(seconds=60)).timestamp()
     assert read()["last_run_exit_status"] == 0

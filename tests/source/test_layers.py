@@ -50,8 +50,9 @@ FLOORS = (
     {"freshness"},
     {"certificates", "trigger", "credentials", "layout", "web_address"},
     {"exposition", "help_page", "values"},
+    {"output_file"},
     {"streams"},
-    {"errors", "signals", "files", "masking"},
+    {"errors", "signals", "files", "libraries", "masking"},
     {"__init__"},
 )
 ROOMS = {
