@@ -48,7 +48,7 @@ def test_a_reader_never_sees_a_part_of_it():
 def test_a_failure_at_the_same_time_does_not_take_back_a_success(monkeypatch):
     """A run that failed reads, then another run's success is due, then the first one writes: the success waits."""
     write_metrics(FILE, report(0), KNOWN, 1.0)
-    success = threading.Thread(target=write_metrics, args=(FILE, report(60), KNOWN))
+    success = threading.Thread(target=write_metrics, args=(FILE, report(60), KNOWN, 1.0))
     real = files.replace
 
     def replace(*args):
