@@ -29,6 +29,16 @@ def program(name):
     return found
 
 
+def perl(module):
+    """The path of perl, where it has this module; skips the test where it is missing."""
+    found = program("perl")
+    if subprocess.run([found, f"-M{module}", "-e", "1"], capture_output=True, check=False).returncode:
+        if ALL:
+            pytest.fail(f"{module}{_MISSING}, and CRYPTO_TRIGGER_TEST_ALL=1 asks for all")
+        pytest.skip(f"{module}{_MISSING}")
+    return found
+
+
 def missing(skipped):
     """How many tests were skipped for each program that is missing, as one line; `skipped` holds their reports."""
     reasons = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]
