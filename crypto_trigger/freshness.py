@@ -178,7 +178,7 @@ def _remembered(
     if memory.created and memory.created > start:
         created = Slot.containing(memory.created, cadence.every).start
         start = created if created == memory.created else created + cadence.every
-    return min(start, slot.start), slot.start
+    return max(window.first.start, min(start, slot.start)), slot.start
 
 
 def known_since(found: Iterable[Entry]) -> Slot | None:

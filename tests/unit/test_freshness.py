@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from support.looking import EARLY, HOUR, NOW, QUARTER, look
 
-from crypto_trigger.freshness import MOST_SLOTS, Entry, State, Window, check_since
+from crypto_trigger.freshness import MOST_SLOTS, Entry, Memory, State, Window, check_since, entries
 from crypto_trigger.trigger import Slot, Stored
 from crypto_trigger.values import instant, rfc3339
 
@@ -115,3 +115,43 @@ def test_every_slot_of_a_day_on_which_clocks_change_is_looked_at_once():
 def test_who_published_is_read_from_the_message():
     assert Stored.with_headers(1, NOW, {"ce-source": "//host/worker"}).source == "//host/worker"
     assert Stored.with_headers(1, NOW, {}).source is None
+
+
+def remembered(*messages, first=None, **memory):
+    window = Window.before(NOW, HOUR, QUARTER)
+    return states(entries(messages, first or messages[0], window, NOW, QUARTER, Memory(**memory)))
+
+
+AT_17 = instant("2026-11-23T17:00:00Z")
+HELD = {"17:45": "triggered", "18:00": "triggered"}
+LOST = {"17:15": "unknown", "17:30": "unknown", **HELD}
+
+
+@pytest.mark.parametrize(
+    ("memory", "found"),
+    [
+        # It has removed nothing, or nothing that was stored in the window, or nothing since it was created.
+        ({}, HELD),
+        ({"since": AT_17}, HELD),
+        ({"since": instant("2026-11-23T17:40:00Z"), "created": instant("2026-11-23T17:40:00Z")}, HELD),
+        # It may have removed messages of the window from its beginning, or of the subject between others.
+        ({"since": instant("2026-11-23T17:15:00Z")}, LOST),
+        ({"since": AT_17, "holes": True}, LOST),
+        # Slots before its creation do not count.
+        ({"since": AT_17, "holes": True, "created": instant("2026-11-23T17:30:00Z")}, {"17:30": "unknown", **HELD}),
+        ({"since": AT_17, "holes": True, "created": instant("2026-11-23T17:30:01Z")}, HELD),
+    ],
+)
+def test_slots_before_the_oldest_trigger_are_unknown_if_messages_of_that_time_were_removed(memory, found):
+    assert remembered(stored(7, "17:45:01"), stored(8, "18:00:01"), **memory) == found
+
+
+def test_slots_since_the_oldest_trigger_are_known_whatever_was_removed():
+    first = stored(1, "16:00:01")
+    found = remembered(stored(7, "17:45:01"), first=first, since=AT_17, holes=True)
+    assert found == {"17:15": "missed", "17:30": "missed", "17:45": "triggered", "18:00": "pending"}
+
+
+def test_a_trigger_of_an_earlier_slot_does_not_tell_of_the_slot_in_which_it_was_stored():
+    found = remembered(stored(7, "17:46:00", "17:30:00"), since=AT_17, holes=True)
+    assert found == {"17:15": "unknown", "17:30": "late", "17:45": "unknown", "18:00": "pending"}

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_trigger.freshness import Cadence, State
+from crypto_trigger.freshness import Cadence, Memory, State
 from crypto_trigger.history import History, Lateness
 from crypto_trigger.trigger import Slot, Stored
 from crypto_trigger.values import instant
@@ -53,6 +53,14 @@ def test_a_gap_at_the_start_counts_from_the_first_slot():
     before = stored(1, "10:00:01")
     gap = history(stored(2, "17:45:01"), stored(3, "18:00:01"), first=before).gap
     assert (gap.start, gap.end) == (at("17:15:00"), at("17:45:01"))
+
+
+def test_no_gap_is_known_of_slots_that_are_not_known():
+    memory = Memory(since=at("17:45:01"), holes=True)
+    messages = stored(7, "17:45:01"), stored(8, "18:00:01")
+    found = History.of(messages, messages[0], NOW, HOUR, CADENCE, "crypto.update", "S", memory)
+    assert found.counts[State.UNKNOWN] == 2
+    assert (found.gap.start, found.gap.end) == (at("17:45:01"), at("18:00:01"))
 
 
 def test_without_triggers_the_gap_is_the_present_slot():
