@@ -71,6 +71,8 @@ RUN = {
     "docs/guarantees.md": {
         "$ faketime": SHOWN,
         "$ crypto-trigger publish --scheduled-at": SHOWN,
+        "crypto-trigger: warning: the server's clock went back": "tests/broker/test_clock_back.py"
+        "::test_a_message_of_the_server_s_future_keeps_no_slot_from_its_trigger",
     },
     "docs/history.md": {
         "$ crypto-trigger history": "tests/deploy/test_history_page.py"
@@ -103,6 +105,8 @@ RUN = {
         "$ CRYPTO_TRIGGER_PING_URL=": SHOWN,
         "$ crypto-trigger publish --quiet": SHOWN,
         "$ CRYPTO_TRIGGER_LOG_FORMAT=json": SHOWN,
+        "7-59/15 * * * * said=": "tests/deploy/test_pings_page.py::test_check_pings_what_is_wrong_or_nothing",
+        "7-59/15 * * * * /opt": "tests/deploy/test_pings_page.py::test_check_pings_what_is_wrong_or_nothing",
         "{ crypto-trigger publish": "tests/deploy/test_pings_page.py::test_the_line_for_syslog_sends_each_object_whole",
     },
     "docs/rehearsal.md": {
