@@ -137,6 +137,8 @@ RUN = {
         "::test_the_commands_of_the_page",
     },
     "docs/setup.md": {
+        "$ crypto-trigger setup --dry-run": "tests/broker/test_setup_limits.py"
+        "::test_the_page_about_setup_shows_what_it_says",
         "$ crypto-trigger setup --stream orders": "tests/broker/test_shared_streams.py"
         "::test_the_page_about_setup_shows_what_it_says",
     },
