@@ -1,7 +1,6 @@
 """The server's clock goes back: what it stored while it was ahead keeps no slot from its trigger."""
 
 import json
-import re
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
