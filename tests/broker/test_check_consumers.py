@@ -179,6 +179,7 @@ def test_a_consumer_that_was_given_nothing_yet_is_not_said_to_have_processed_any
     assert check(run).text.endswith(f"; consumer api has been given nothing yet: it begins after sequence {held}")
 
 
+@since("2.11", "pausing a consumer")
 def test_a_paused_consumer(run, three):
     add_consumer(three.url, three.stream, "api", deliver_policy="new")
 

@@ -15,10 +15,10 @@ from support.streams import put
 
 from crypto_trigger.brokers.held import Held
 from crypto_trigger.findings import Consumer, Thresholds, examine
-from crypto_trigger.freshness import Cadence
-from crypto_trigger.plugin_formats import Answer, nagios
+from crypto_trigger.freshness import Cadence, Memory
+from crypto_trigger.plugin_formats import Answer, data, nagios
 from crypto_trigger.server import Server
-from crypto_trigger.trigger import Stored
+from crypto_trigger.trigger import Reading, Stored
 from crypto_trigger.values import instant
 
 PAGE = (ROOT / "docs" / "check.md").read_text()
@@ -90,22 +90,43 @@ def test_what_the_page_shows_of_a_terminal_is_what_the_program_says(installed, t
     assert masked(said) == masked(block)
 
 
-def test_the_lines_about_what_is_missing_are_those_of_the_program():
-    missed, unread = next(block for block in blocks("text") if "TRIGGER" in block).splitlines()
+def answered(now, *messages, back=timedelta(hours=1), consumers=(), **memory):
+    """The answer for a stream that holds these messages."""
     cadence = Cadence(timedelta(minutes=15), timedelta(seconds=5), timedelta(minutes=5))
     limits = Thresholds(1, 2, cadence.grace, cadence.every)
+    config = {"name": "crypto-stats", "subjects": ["t"]}
+    # This host's clock is the server's.
+    reading = Reading(instant(now), instant(now), instant(now))
+    held = Held("s", reading, instant(now), config, None, "t", messages[0], messages[-1], messages, Memory(**memory))
+    result = examine(held, consumers, back, cadence, limits)
+    return Answer(result.level, result.findings, result=result)
 
-    def said(now, *messages, consumers=()):
-        held = Held("s", None, instant(now), {"subjects": ["t"]}, None, "t", messages[0], messages[-1], messages)
-        result = examine(held, consumers, timedelta(hours=1), cadence, limits)
-        return nagios(Answer(result.level, result.findings, result=result)).partition(" | ")[0] + " | ..."
 
-    def stored(seq, text):
-        return Stored(seq, instant(f"2026-11-23T{text}Z"))
+def stored(seq, text):
+    return Stored(seq, instant(f"2026-11-23T{text}Z"))
+
+
+def test_the_lines_about_what_is_missing_are_those_of_the_program():
+    missed, many, unread = next(block for block in blocks("text") if "TRIGGER" in block).splitlines()
+
+    def said(*arguments, **options):
+        return nagios(answered(*arguments, **options)).partition(" | ")[0] + " | ..."
 
     assert said("2026-11-23T18:02:00Z", stored(1, "17:00:01"), stored(2, "17:15:01")) == missed
+    times = [f"{hour:02}:{minute:02}:01" for hour in range(8, 19) for minute in (0, 15, 30, 45)]
+    held = [stored(seq, time) for seq, time in enumerate(times, 1) if not "09:00" <= time < "10:30" and time < "18:15"]
+    assert said("2026-11-23T18:02:00Z", *held, back=timedelta(hours=10)) == many
     waiting = stored(730, "17:45:01"), stored(731, "18:00:01")
     assert said("2026-11-23T18:16:05Z", *waiting, consumers=[Consumer("api-server", floor=730)]) == unread
+
+
+# What is not known of a stream with one trigger.
+UNKNOWN = {"since": instant("2026-11-23T18:00:03.1Z"), "limits": ("max_msgs_per_subject 1",)}
+
+
+def test_the_line_about_what_is_not_known_is_that_of_the_program():
+    (block,) = (block for block in blocks("text") if "not known" in block)
+    assert nagios(answered("2026-11-23T18:04:15.1Z", stored(1, "18:00:03.1"), **UNKNOWN)) + "\n" == block
 
 
 def test_one_message_per_incident(ready, installed, tmp_path):
@@ -170,7 +191,8 @@ def test_the_tables_of_metrics_and_keys_are_what_comes_out(run, ready):
     assert documented == {re.sub(r"\[.*", "", name) for name in seen.metrics}
     keys = {name for row in table("Other programs") for name in names(row[0])}
     failed = see(run, "--stream", "nowhere").json
-    found = {*seen.json, *failed, "unknown", "warning"}
+    unknown = data(answered("2026-11-23T18:04:15Z", stored(1, "18:00:03"), **UNKNOWN))
+    found = {*seen.json, *failed, *unknown, "unknown", "warning"}
     assert found == keys
     inner = {name for row in table("Other programs") for name in names(row[1])}
     for part in (seen.json["newest"], *seen.json["consumers"], *seen.json["perf_data"], failed["error"]):

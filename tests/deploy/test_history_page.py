@@ -29,7 +29,7 @@ def rows(after):
 
 
 def test_the_page_has_the_marks_of_the_program():
-    assert [(row[0], row[1]) for row in rows("nobody knows")] == [(mark(state), state) for state in State]
+    assert [(row[0], row[1]) for row in rows("Each mark of the strip")] == [(mark(state), state) for state in State]
     plain = re.search(r"gets ((?:`.`[, and]*)+)", " ".join(PAGE.split()))[1]
     assert re.findall(r"`(.)`", plain) == [mark(state, ascii_only=True) for state in State]
 
