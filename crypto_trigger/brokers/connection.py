@@ -300,8 +300,9 @@ class Connection:
 
     @property
     def _greeting(self) -> Mapping[str, Any]:
-        """The server's INFO message."""
-        return self.client._server_info  # noqa: SLF001 - nats-py shows it nowhere else
+        """The server's INFO message; empty where it is not one."""
+        said = self.client._server_info  # noqa: SLF001 - nats-py shows it nowhere else
+        return said if isinstance(said, dict) else {}
 
     @property
     def _asks_signature(self) -> bool:

@@ -101,8 +101,8 @@ def test_a_bug_ends_with_a_traceback_and_never_with_0(place, tmp_path):
     bug = beginning_with(
         tmp_path,
         "import nats.aio.client\n"
-        "def request(*_, **__): raise ZeroDivisionError\n"
-        "nats.aio.client.Client.request = request\n",
+        "def publish(*_, **__): raise ZeroDivisionError\n"
+        "nats.aio.client.Client.publish = publish\n",
     )
     ended = execute("publish", **bug, **SURE)
     assert held(place) == 0

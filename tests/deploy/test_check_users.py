@@ -52,7 +52,7 @@ def on_machine(tmp_path, installed, place):
     told.mkdir()
 
     def run(*commands):
-        prepare = [f"ln -s {installed.folder} /opt/crypto-trigger", "useradd --system nagios"]
+        prepare = [f"ln -s {installed.folder} /opt/crypto-trigger", "id nagios || useradd --system nagios"]
         # Debian's package of node_exporter has the folder so: `dpkg-deb --contents`.
         prepare += ["mount -t tmpfs -o mode=755 none /var/lib", f"install -d -o root -g root -m 0755 {FOLDER}"]
         noted = [

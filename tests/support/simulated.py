@@ -6,22 +6,25 @@ import os
 import re
 import time
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil
 
 from support.clocks import clock
 from support.forks import Fork, fork_server
 from support.proxy import Fault, Proxy, Way, messages
 
-# In the answer of STREAM.INFO; the fraction of the second stays as it is.
-_SERVER_TIME = re.compile(rb'(?<="ts":")[\d-]+T[\d:]+')
+# In the answers of STREAM.INFO and STREAM.MSG.GET; the fraction of the second stays as it is.
+_SERVER_TIME = re.compile(rb'(?<=(?:"ts|ime)":")[\d-]+T[\d:]+(?=(\.\d+)?Z")')
 
 
 class _ServerTime(Fault):
-    """What a server says of its time is off by `offset`."""
+    """What a server says of its time, and of the time it stored a message at, is off by what was set at that time."""
 
     def __init__(self):
-        self.offset = timedelta()
+        self._set = [(datetime.min.replace(tzinfo=UTC), timedelta())]
+
+    def set(self, offset):
+        self._set.append((datetime.now(UTC), offset))
 
     async def filter(self, way, chunks, over):  # noqa: ARG002 - nothing is held
         if way is Way.TO_SERVER:
@@ -32,12 +35,13 @@ class _ServerTime(Fault):
             yield _SERVER_TIME.sub(self._moved, message)
 
     def _moved(self, found):
-        moment = datetime.fromisoformat(found[0].decode()) + self.offset
-        return moment.strftime("%Y-%m-%dT%H:%M:%S").encode()
+        moment = datetime.fromisoformat(f"{found[0].decode()}{(found[1] or b'').decode()}Z")
+        offset = next(offset for since, offset in reversed(self._set) if since <= moment)
+        return (moment + offset).strftime("%Y-%m-%dT%H:%M:%S").encode()
 
 
 class Simulated:
-    """A host and a server whose clocks are set together. The messages that the server stores keep their real times."""
+    """A host and a server whose clocks are set together."""
 
     def __init__(self, server_time, fork_server, file, url):
         self._server_time = server_time
@@ -48,8 +52,9 @@ class Simulated:
     def publish(self, moment, times=1):
         """Run `publish` at a moment, `times` times at once; status, stdout and stderr of each run."""
         # It is this moment or up to a second later when the runs begin.
-        self._server_time.offset = timedelta(seconds=ceil(moment.timestamp() - time.time()))
-        self._file.write_text(f"{self._server_time.offset.total_seconds():+.0f}")
+        offset = timedelta(seconds=ceil(moment.timestamp() - time.time()))
+        self._server_time.set(offset)
+        self._file.write_text(f"{offset.total_seconds():+.0f}")
         runs = [Fork(["publish"], self._settings, self._fork_server) for _ in range(times)]
         return [(run.wait(), *run.communicate()) for run in runs]
 
