@@ -141,7 +141,7 @@ def test_one_message_per_incident(ready, installed, tmp_path):
     assert [status for status, _, _ in ended] == [0, 2, 2, 0, 0]
     assert [out.partition(" - ")[0] for _, out, _ in ended] == ["", "TRIGGER CRITICAL", "", "TRIGGER OK", ""]
     assert {err for _, _, err in ended} == {""}
-    (form,) = re.findall(r"says so: `(\w+ )", section)
+    (form,) = re.findall(r"and when: `(\w+ )", section)
     assert re.fullmatch(rf"({form.strip()}|OK) [-0-9T:]+Z\n", (tmp_path / "check").read_text())
     assert ready
 
