@@ -33,7 +33,8 @@ def problem_with(error: ImportError | AttributeError) -> str:
     else:
         name = error.obj.__name__ if isinstance(error.obj, ModuleType) else None
     root = (name or "").partition(".")[0]
-    if not root or root == "crypto_trigger":
+    # An error of an import that names nothing may be what another library of that name raises.
+    if root == "crypto_trigger" or (not root and not isinstance(error, ImportError)):
         return ""
     for library in [*filter(root.__eq__, _LIBRARIES), *_LIBRARIES]:
         if place := _foreign(library):
@@ -42,7 +43,7 @@ def problem_with(error: ImportError | AttributeError) -> str:
                 f"{library} is loaded from {place}, which is not the library {wanted}; take that folder out of "
                 "PYTHONPATH, or start the program in another folder"
             )
-    if isinstance(error, ModuleNotFoundError):
+    if root and isinstance(error, ModuleNotFoundError):
         return (
             f"the library {name} is not installed for {sys.executable}; install this program first, for example with: "
             f"{shlex.quote(sys.executable)} -m venv .venv && .venv/bin/pip install ."

@@ -22,8 +22,8 @@ _MOST_COLONS = 4
 _LONGEST_SHOWN = 80
 _LONGEST_PATH = 1024
 # Patterns are compiled where they are used, because a successful run needs none of them.
-_ADDRESS = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.%]*\]|[\w.${}-]+)?(?::[0-9]{1,5})?/?\s*"
-_SCHEME_AND_HOST = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.%]*\]|[\w.${}-]+)?:?"
+_ADDRESS = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.]*(?:%[\w.-]+)?\]|[\w.${}-]+)?(?::[0-9]{1,5})?/?\s*"
+_SCHEME_AND_HOST = r"\s*(?:[A-Za-z]{1,5}://)?(?:\[[0-9A-Fa-f:.]*(?:%[\w.-]+)?\]|[\w.${}-]+)?:?"
 _NKEY_SEED = r"(?i:S[A-Z][A-Z2-7]{56})"
 # A body of a PEM key alone begins with a DER sequence; in base64 or, for a short key, in base64url. Another line of
 # such a body has 64 characters.

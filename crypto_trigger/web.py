@@ -163,6 +163,8 @@ def _exchange(method: str, url: str, body: bytes | None, until: float) -> Answer
 
 def _beginning(response: HTTPResponse) -> str:
     """Return what of the body came with the head, or comes next. One read, so that a slow server holds up nothing."""
+    if response.length == 0:  # a server that does not close the connection would be waited for
+        return ""
     with suppress(OSError, ValueError):
         return bytes(response.fp.peek(1)[:_LONGEST_BEGINNING]).decode("iso-8859-1")
     return ""

@@ -31,6 +31,7 @@ from support.monitors import (
     slow_drip,
     unused_port,
 )
+from support.patience import PATIENCE
 from support.processes import Process, beginning_with, execute
 from support.scripted import Scripted, full_backlog
 from support.streams import stored
@@ -195,6 +196,25 @@ def test_a_body_that_does_not_come_holds_nothing_up(script, run, pinging):
         begun = time.monotonic()
         assert "warning" not in run("publish", *FAILS).err
         assert time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize("head", [b"200 OK\r\nContent-Length: 0", b"204 No Content"])
+def test_an_answer_without_a_body_is_not_waited_for(head, run, pinging):
+    waited, left = [], threading.Event()
+
+    def stays_open(talk):
+        talk.hear(b"\r\n\r\n")
+        talk.say(b"HTTP/1.1 %s\r\n\r\n" % head)
+        said = time.monotonic()
+        talk.listen()
+        waited.append(time.monotonic() - said)
+        left.set()
+
+    with Scripted(stays_open) as server:
+        pinging(f"http://127.0.0.1:{server.port}/{TOKEN}")
+        assert "warning" not in run("publish", *FAILS).err
+        assert left.wait(PATIENCE)
+    assert waited[0] < 0.9
 
 
 @pytest.mark.usefixtures("ready")

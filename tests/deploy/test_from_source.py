@@ -86,6 +86,7 @@ def test_a_part_of_our_own_that_is_missing_is_a_bug(tmp_path):
     [
         ("nats", "nats-py", ""),
         ("nats", "nats-py", "from os import no_such_name\n"),
+        ("nats", "nats-py", "raise ImportError('not for this Python')\n"),
         ("typer", "typer", ""),
         ("dotenv", "python-dotenv", ""),
         ("backoff", "backoff", ""),

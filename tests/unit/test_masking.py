@@ -120,12 +120,17 @@ URLS = {
     "nats://h:65536": "nats://h:65536",
     "nats://a,,nats://b": "nats://a,,nats://b",
     "nats://${HOST}:4222": "nats://${HOST}:4222",
+    "nats://[fe80::1%25eth0.5]:4222,[fe80::1%lo]": "nats://[fe80::1%25eth0.5]:4222,[fe80::1%lo]",
 }
 
 
 @pytest.mark.parametrize(("raw", "shown"), URLS.items())
 def test_of_a_url_is_shown_what_is_no_credential(raw, shown):
     assert mask_url(raw) == shown
+
+
+def test_an_address_with_a_zone_is_no_secret():
+    assert list(secrets_in("nats://[fe80::1%25eth0]:4222,[fe80::1%lo]", is_address=True)) == []
 
 
 def test_a_secret_is_masked_in_every_form_in_which_it_is_written():
