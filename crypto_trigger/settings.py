@@ -169,6 +169,8 @@ class _Finder:
     def hide_user(self) -> None:
         """Mark the user name as a secret: without a password it is a token."""
         source = self.sources["user"]
+        if source.raw is None:
+            return
         masking.keep(raw for raw, _ in self._texts(source.setting))
         self.sources["user"] = Source(source.setting, source.raw, source.layer, source.origin, secret=True)
 

@@ -227,9 +227,7 @@ class StreamSetup:
         found = (
             f"stream {owner} takes the subject {subject}" if owner else f"another stream takes the subject {subject}"
         )
-        remedy = (
-            f"name that stream with --stream {owner}" if owner else f"find it with: nats stream ls --subject {subject}"
-        )
+        remedy = stream.instead(owner) if owner else f"find it with: nats stream ls --subject {subject}"
         return Unusable(
             f"{stream.connection.server}: {found}",
             f"{remedy}, or choose another subject with --subject",

@@ -380,7 +380,7 @@ class Stream:
         if owner := await self.owner(subject):
             raise Rejected(
                 f"{self.connection.server}: stream {owner} takes {subject}, and stream {self.name} does not",
-                f"{self._instead(owner)}, or choose another subject",
+                f"{self.instead(owner)}, or choose another subject",
                 Fact.STREAM_REFUSES,
             )
 
@@ -400,11 +400,11 @@ class Stream:
             return await request
         except Unusable as error:
             if error.fact == Fact.NO_STREAM and (owner := await self.owner(self._settings.subject)):
-                hint = f"stream {owner} takes {self._settings.subject}: {self._instead(owner)}"
+                hint = f"stream {owner} takes {self._settings.subject}: {self.instead(owner)}"
                 raise error.reworded(error.message, hint) from error.__cause__
             raise
 
-    def _instead(self, owner: str) -> str:
+    def instead(self, owner: str) -> str:
         """Return the advice to name another stream in the setting that named this one."""
         source = self._settings.named_by("stream")
         if source.layer == Layer.FLAG:

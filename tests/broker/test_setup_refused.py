@@ -61,7 +61,8 @@ def test_a_stream_that_has_the_subject_already_is_named(options, run, place):
         "",
         (
             f"crypto-trigger: {place.url}: stream {owner} takes the subject {place.subject}; "
-            f"name that stream with --stream {owner}, or choose another subject with --subject\n"
+            f"set CRYPTO_TRIGGER_STREAM={owner} in place of '{place.stream}' (from the environment), "
+            "or choose another subject with --subject\n"
         ),
     )
     # What the line tells to do is all it takes.

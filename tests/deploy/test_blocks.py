@@ -40,6 +40,7 @@ RUN = {
     "docs/check.md": {
         "$ crypto-trigger publish": f"{CHECK}::test_what_the_page_shows_of_a_terminal_is_what_the_program_says",
         "TRIGGER CRITICAL - missed": f"{CHECK}::test_the_lines_about_what_is_missing_are_those_of_the_program",
+        "TRIGGER OK - ": f"{CHECK}::test_the_line_about_what_is_not_known_is_that_of_the_program",
         "crypto-trigger check --on-change": f"{CHECK}::test_one_message_per_incident",
         "define command {": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",
         "object CheckCommand": f"{CHECK}::test_the_command_of_nagios_and_the_one_of_icinga",

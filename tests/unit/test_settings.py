@@ -359,6 +359,12 @@ def test_config_explains_every_setting(run, monkeypatch):
         assert setting.meaning in table
 
 
+def test_a_user_name_in_a_comment_is_no_secret(run, tmp_path):
+    file = tmp_path / "env"
+    file.write_text("NATS_CLIENT_ID=worker-server\n#NATS_USER=worker\n")
+    assert "NATS_CLIENT_ID = worker-server" in run("config", "--env-file", file).out
+
+
 def test_settings_cannot_be_changed():
     found = settings_of()
     with pytest.raises(AttributeError):
