@@ -102,8 +102,11 @@ def put_in_audit(hub):
 
     async def publish():
         async with client(hub.leaf.url) as connection:
-            headers = {"Nats-Expected-Stream": "audit"}
-            await connection.jetstream().publish(SUBJECT, b"", headers=headers)
+            answers = await connection.subscribe(inbox := connection.new_inbox())
+            await connection.publish(SUBJECT, b"", reply=inbox, headers={"Nats-Expected-Stream": "audit"})
+            # S refuses the message, and its answer may be the first.
+            while "seq" not in json.loads((await answers.next_msg(timeout=10)).data):
+                pass
 
     asyncio.run(publish())
 

@@ -403,6 +403,8 @@ def test_a_memory_stream_that_lost_its_messages_is_followed_from_its_new_beginni
             put(leader.url, subject, str(number).encode())
         found += [json.loads(listening.line()) for _ in range(2)]
         status, err = listening.end()
-    assert (status, told(err)) == (0, (1, ""))
+    losses, rest = told(err)
+    # The next leader may be another one again while the stream recovers.
+    assert (status, losses >= 1, rest) == (0, True, "")
     assert [each["payload"] for each in found] == ["0", "1", "2", "3", "4", "5", "6"]
     assert held(leader.url, stream) == [(1, "5"), (2, "6")]
