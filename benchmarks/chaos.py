@@ -34,7 +34,7 @@ from support.claims import STORED, UNKNOWN, Run, lie, per_slot, storer
 from support.cluster import Cluster, Node
 from support.streams import Message, stored
 
-from crypto_trigger.server import program
+from crypto_trigger.commands.server import program
 
 EVERY = timedelta(minutes=15)
 # Slots of the past, one after the other: a slot that has not begun is refused.

@@ -31,7 +31,7 @@ from support.monitors import SCRIPTS, Answer, Monitor, endless_headers, long_sta
 from support.scripted import Scripted, full_backlog
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

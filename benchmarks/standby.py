@@ -39,15 +39,15 @@ from support import old_servers
 from support.schedules import PAYLOAD, ask, create, start
 from support.streams import client
 
-from crypto_trigger import cli
-from crypto_trigger.server import program
+from crypto_trigger.commands import program as cli
+from crypto_trigger.commands.server import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nats.js.api import RawStreamMsg
 
-    from crypto_trigger.server import Server
+    from crypto_trigger.commands.server import Server
 
 STREAM, SUBJECT, SCHEDULE = "crypto-stats", "crypto.update", "crypto.schedule"
 SECOND = 10**9

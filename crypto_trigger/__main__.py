@@ -16,7 +16,7 @@ def _may_wait(importing: str, imported: str, _: object) -> bool:
     """
     if importing.startswith(("nkeys", "nacl")):
         return False
-    return not importing.startswith("crypto_trigger.brokers") or imported.endswith(".errors")
+    return not importing.startswith("crypto_trigger.delivery.choice") or imported.endswith(".errors")
 
 
 def main() -> None:
@@ -28,12 +28,12 @@ def main() -> None:
         # Modules are loaded when they are first used (PEP 810). A publish never uses a fifth of what is imported.
         sys.set_lazy_imports("all")
         sys.set_lazy_imports_filter(_may_wait)
-    from crypto_trigger import signals
+    from crypto_trigger.deadline import signals
 
     # A signal from here on ends the run in its own way, once the command line is read.
     signals.install()
     signals.postpone()
-    from crypto_trigger import entry
+    from crypto_trigger.commands import entry
 
     status = entry.main()
     signals.ignore()

@@ -16,8 +16,10 @@ from support.programs import missing
 from support.proxy import Elsewhere
 from support.surroundings import catch_ignored_signals, keep_bytecode_elsewhere
 
-from crypto_trigger import entry, masking, signals
-from crypto_trigger.server import Server
+from crypto_trigger.commands import entry
+from crypto_trigger.commands.server import Server
+from crypto_trigger.deadline import signals
+from crypto_trigger.settings import masking
 
 
 class Result(NamedTuple):

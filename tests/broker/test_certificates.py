@@ -9,7 +9,7 @@ import pytest
 from support.certificates import EXPIRED, TO_COME, Authority
 from support.lookups import found_here
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +201,7 @@ def test_check_tells_the_reason_too(run, papers, tmp_path, monkeypatch):
 
 def test_without_the_certificate_the_reason_has_no_details(papers, publish, tmp_path, monkeypatch):
     """As on a Python that does not show a certificate which does not verify."""
-    monkeypatch.setattr("crypto_trigger.certificates._decoded", lambda _: 1 / 0)
+    monkeypatch.setattr("crypto_trigger.deadline.certificates._decoded", lambda _: 1 / 0)
     for pair, says in {
         "expired": "it has expired",
         "to_come": "it is not valid yet",

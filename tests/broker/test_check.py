@@ -13,7 +13,7 @@ from support.plugin_answers import see
 from support.restricted import restricted_to
 from support.streams import add_stream, put, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 @pytest.fixture

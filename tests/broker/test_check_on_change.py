@@ -116,7 +116,7 @@ def test_a_file_that_can_no_longer_be_written_hides_nothing(check, file, monkeyp
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crypto_trigger.files.replace", full)
+    monkeypatch.setattr("crypto_trigger.deadline.files.replace", full)
     for _ in range(2):
         answer = check("--consumer", "nobody")
         assert line(answer.out).status == "CRITICAL"
@@ -201,14 +201,16 @@ def test_a_bug_is_printed_once_with_its_traceback(check, monkeypatch):
     def broken(*_):
         raise LookupError("broken")
 
-    monkeypatch.setattr("crypto_trigger.findings.entries", broken)
+    monkeypatch.setattr("crypto_trigger.monitoring.verdict.entries", broken)
     first, second = check(), check()
     assert "LookupError: broken" in first.err
     assert line(first.out).status == "UNKNOWN"
     assert second == (3, "", "")
 
 
-@pytest.mark.parametrize("place_of_bug", ["crypto_trigger.plugin.nagios", "crypto_trigger.state_file.read"])
+@pytest.mark.parametrize(
+    "place_of_bug", ["crypto_trigger.commands.check.nagios", "crypto_trigger.commands.state_file.read"]
+)
 def test_a_bug_in_the_printing_itself_hides_nothing(check, monkeypatch, place_of_bug):
     def broken(*_):
         raise LookupError("broken")

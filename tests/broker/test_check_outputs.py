@@ -204,7 +204,9 @@ def test_a_signal_is_unknown(signum, tmp_path):
     assert line((tmp_path / "check.txt").read_text()).text.startswith(f"interrupted by {signum.name} ")
 
 
-@pytest.mark.parametrize("module", ["crypto_trigger.entry", "crypto_trigger.plugin", "crypto_trigger.settings", "nats"])
+@pytest.mark.parametrize(
+    "module", ["crypto_trigger.commands.entry", "crypto_trigger.commands.check", "crypto_trigger.settings.load", "nats"]
+)
 def test_a_signal_during_an_import_is_unknown(module, tmp_path):
     code = (
         "import os, signal, sys\n"
@@ -226,10 +228,10 @@ def test_a_signal_during_an_import_is_unknown(module, tmp_path):
     ("place_of_bug", "says"),
     [
         (
-            "crypto_trigger.findings.entries",
+            "crypto_trigger.monitoring.verdict.entries",
             "TRIGGER UNKNOWN - broken; this is a bug in crypto-trigger; please report it\n",
         ),
-        ("crypto_trigger.plugin.nagios", ""),
+        ("crypto_trigger.commands.check.nagios", ""),
     ],
 )
 def test_a_bug_is_unknown_and_leaves_its_traceback_on_stderr(run, monkeypatch, place_of_bug, says):
@@ -257,7 +259,7 @@ def test_a_program_that_cannot_be_loaded_is_unknown(tmp_path):
         "import sys\n"
         "class Broken:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'crypto_trigger.plugin':\n"
+        "        if name == 'crypto_trigger.commands.check':\n"
         "            raise MemoryError('no room')\n"
         "sys.meta_path.insert(0, Broken())\n"
     )

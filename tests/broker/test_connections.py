@@ -12,7 +12,7 @@ from support.processes import beginning_with, execute, is_one_clean_line
 from support.scripted import Scripted, full_backlog
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SETTINGS = {
     "CRYPTO_TRIGGER_TIMEOUT": "300ms",

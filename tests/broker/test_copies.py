@@ -17,7 +17,7 @@ from support.restricted import restricted_to
 from support.streams import add_stream, client, read, stored
 from support.subscribers import Subscriber
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 PAYLOAD = b'{"trigger":"update"}'
 WINDOW = 1800 * 10**9

@@ -10,7 +10,7 @@ from support.scripted import Scripted
 from support.streams import add_stream, stored
 from support.subscribers import Subscriber
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 QUICK = {"CRYPTO_TRIGGER_BACKOFF_BASE": "20ms", "CRYPTO_TRIGGER_BACKOFF_MAX": "50ms"}
 SHORT = {"CRYPTO_TRIGGER_TIMEOUT": "300ms", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "1s"}

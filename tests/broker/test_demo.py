@@ -16,7 +16,7 @@ from support.processes import Process, beginning_with, execute, is_one_clean_lin
 from support.streams import put
 from support.traces import children, using
 
-from crypto_trigger import checking
+from crypto_trigger.commands import check as checking
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_second_publish_in_a_slot_shows_nothing_and_the_option_that_is_named_s
 @pytest.mark.parametrize("options", [[], ["--stay"]], ids=["demo", "stay"])
 def test_a_signal_while_the_server_starts_leaves_nothing_either(options, signum, scratch, port, tmp_path):
     # However slow this test is to send its signal, the demo still waits for the server.
-    never = "import crypto_trigger.server; crypto_trigger.server.Server._address = lambda *_: ''"
+    never = "import crypto_trigger.commands.server; crypto_trigger.commands.server.Server._address = lambda *_: ''"
     process = Process("demo", "--port", port, *options, **beginning_with(tmp_path, never))
     until(lambda: any(scratch.glob("*/log")) and len(children(process.popen.pid)) == 2)
     process.signal(signum)

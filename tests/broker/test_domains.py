@@ -13,7 +13,7 @@ from support.processes import execute, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import client
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 PAYLOAD = b'{"trigger":"update"}'
 SUBJECT = "crypto.update"

@@ -93,11 +93,11 @@ def killed_at(module, folder, signum):
 @pytest.mark.parametrize(
     ("named", "module", "signum"),
     [
-        ("flag", "crypto_trigger.settings", signal.SIGTERM),
-        ("environment", "crypto_trigger.settings", signal.SIGINT),
-        ("env file", "crypto_trigger.settings", signal.SIGTERM),
-        ("env file", "crypto_trigger.env_file", signal.SIGINT),
-        ("env file", "crypto_trigger.draft", signal.SIGTERM),
+        ("flag", "crypto_trigger.settings.load", signal.SIGTERM),
+        ("environment", "crypto_trigger.settings.load", signal.SIGINT),
+        ("env file", "crypto_trigger.settings.load", signal.SIGTERM),
+        ("env file", "crypto_trigger.settings.env_file", signal.SIGINT),
+        ("env file", "crypto_trigger.delivery.deliver", signal.SIGTERM),
     ],
 )
 def test_a_signal_before_the_settings_are_read_is_reported(named, module, signum, tmp_path):

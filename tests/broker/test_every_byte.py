@@ -5,7 +5,7 @@ from support.proxy import Cut, Fault, Proxy, Tamper, Way, is_ack
 from support.sweeps import each_byte, in_parts
 from support.truth import publish_through, slots_of
 
-from crypto_trigger.brokers.stream import Stream
+from crypto_trigger.delivery.stream import Stream
 from crypto_trigger.errors import BrokerError, Unavailable
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.

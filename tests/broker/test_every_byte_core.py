@@ -8,7 +8,7 @@ from support.proxy import Cut, Proxy, Way
 from support.subscribers import Subscriber
 from support.sweeps import each_byte, in_parts
 
-from crypto_trigger.brokers.connection import Connection
+from crypto_trigger.connection.connection import Connection
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
 SHORTEST = 400

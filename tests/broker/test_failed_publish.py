@@ -7,7 +7,7 @@ from support.processes import execute, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SLOT = ("--scheduled-at", "2026-11-23T22:00:00Z")
 NOWHERE = ("--server", "nats://127.0.0.1:1", "--give-up-after", "300ms")

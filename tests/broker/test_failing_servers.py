@@ -10,7 +10,7 @@ from support.proxy import holding
 from support.scripted import full_backlog
 from support.streams import add_stream
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 def test_a_refused_connection_is_unavailable():

@@ -13,8 +13,8 @@ from support.processes import Process, execute, is_one_clean_line
 from support.streaming_double import StreamingDouble
 from support.streams import add_stream, client, stored
 
-from crypto_trigger.server import Server
-from crypto_trigger.settings import SETTINGS
+from crypto_trigger.commands.server import Server
+from crypto_trigger.settings.load import SETTINGS
 
 QUICK = {
     "CRYPTO_TRIGGER_TIMEOUT": "2s",

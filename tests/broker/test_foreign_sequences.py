@@ -9,7 +9,7 @@ from support.ports import free_port
 from support.processes import execute
 from support.streams import client, put, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SUBJECT = "crypto.update"
 PAYLOAD = b'{"trigger":"update"}'

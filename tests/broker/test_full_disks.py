@@ -98,7 +98,10 @@ def test_a_leader_whose_disk_is_full_and_whose_replicas_store_the_trigger(releas
     home = tmp_path / "n1"
     (home / "jetstream").mkdir(parents=True)
     # The messages go to the small disk, and the log of the cluster's agreement does not.
-    with small_disk(home / "jetstream" / "$G") as disk, patch("crypto_trigger.server.program", lambda: program):
+    with (
+        small_disk(home / "jetstream" / "$G") as disk,
+        patch("crypto_trigger.commands.server.program", lambda: program),
+    ):
 
         def further(name):
             return [

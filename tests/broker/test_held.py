@@ -16,11 +16,11 @@ from support.processes import execute, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import client, put, stored
 
-from crypto_trigger.brokers import held
+from crypto_trigger.commands.server import Server
+from crypto_trigger.deadline.retry import GaveUp, Limits, Retry, complete
+from crypto_trigger.delivery import reading as held
 from crypto_trigger.errors import BadPeer, Denied, Fact, Unavailable, Unusable
-from crypto_trigger.retry import GaveUp, Limits, Retry, complete
-from crypto_trigger.server import Server
-from crypto_trigger.settings import load
+from crypto_trigger.settings.load import load
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from support import examples  # noqa: F401 - how they draw
 
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.masking import mask_url
-from crypto_trigger.settings import SETTINGS, load
+from crypto_trigger.settings.load import SETTINGS, load
+from crypto_trigger.settings.masking import mask_url
 
 # Part of every planted secret, and of nothing else.
 CORE = "q7Zx-Planted-9Kv"

@@ -14,7 +14,7 @@ from support.proxy import Proxy, Recorded, Way
 from support.scripted import Scripted
 from support.streams import stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SETTINGS = {
     "CRYPTO_TRIGGER_STREAM": "S",

@@ -9,7 +9,7 @@ import pytest
 from support.processes import PROGRAM
 from support.programs import program
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 def read(raw):

@@ -123,7 +123,7 @@ def test_a_module_that_cannot_be_loaded_at_first_ends_in_the_truth(module, place
     assert ended.status == 0 or "the disk is gone" in ended.err
 
 
-@pytest.mark.parametrize("module", ["crypto_trigger.brokers.faults", "backoff", "crypto_trigger.report"])
+@pytest.mark.parametrize("module", ["crypto_trigger.connection.faults", "backoff", "crypto_trigger.reporting.report"])
 def test_a_signal_while_what_a_failure_needs_is_loaded_does_not_hide_that_it_may_be_stored(module, place, tmp_path):
     add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
     settings = beginning(tmp_path, module, "os.kill(os.getpid(), signal.SIGTERM)")

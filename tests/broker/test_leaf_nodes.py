@@ -13,7 +13,7 @@ from support.processes import Process, execute
 from support.proxy import Proxy, Recorded, Way
 from support.streams import add_stream, client, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SUBJECT = "crypto.update"
 SETTINGS = {"CRYPTO_TRIGGER_STREAM": "S", "CRYPTO_TRIGGER_SUBJECT": SUBJECT, "CRYPTO_TRIGGER_BACKOFF_MAX": "500ms"}

@@ -11,8 +11,8 @@ from support.patience import until
 from support.processes import Process, beginning_with, is_one_clean_line
 from support.streams import add_stream, client, put, stored
 
-from crypto_trigger.server import Server
-from crypto_trigger.values import tolerance
+from crypto_trigger.commands.server import Server
+from crypto_trigger.slots.times import tolerance
 
 KEYS = ["subject", "slot", "seq", "stored", "lateness_seconds", "source", "payload"]
 PAYLOAD = '{"trigger":"update"}'

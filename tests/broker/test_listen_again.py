@@ -17,7 +17,7 @@ from support.proxy import Cut, Fault, Freeze, Proxy, Tamper, Way
 from support.senders import Sender
 from support.streams import add_stream, client, put, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SETTINGS = {
     "CRYPTO_TRIGGER_TIMEOUT": "400ms",

@@ -17,7 +17,7 @@ from support.scripted import Scripted
 from support.shell import do
 from support.streams import add_stream, client, put
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 

@@ -9,7 +9,7 @@ import pytest
 from support.shell import ROOT, console, do
 from support.streams import stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 PAGE = (ROOT / "docs" / "listen.md").read_text()
 SHOWN = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
@@ -85,7 +85,7 @@ def test_the_smoke_test_of_core_waits_for_the_listener(options):
 
 
 def test_the_page_has_the_keys_of_json():
-    from crypto_trigger import arrival_formats
+    from crypto_trigger.commands import listen as arrival_formats
 
     source = Path(arrival_formats.__file__).read_text()
     keys = re.findall(r'^        "(\w+)":', source, re.MULTILINE)

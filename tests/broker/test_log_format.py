@@ -17,7 +17,7 @@ from support.scripted import Scripted
 from support.streams import add_stream, stored
 from support.terminals import on_terminal
 
-from crypto_trigger import delivery
+from crypto_trigger.delivery import deliver as delivery
 
 NOWHERE = ("--server", "nats://127.0.0.1:1", "--give-up-after", "300ms")
 SLOT = ("--scheduled-at", "2026-11-23T12:00:00Z")

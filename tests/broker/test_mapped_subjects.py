@@ -8,7 +8,7 @@ import pytest
 from support.processes import execute, is_one_clean_line
 from support.streams import client, read
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 PAYLOAD = b'{"trigger":"update"}'
 SETTINGS = {

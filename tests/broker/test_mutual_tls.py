@@ -14,7 +14,7 @@ from support.certificates import Authority, Pair
 from support.processes import Process, is_one_clean_line
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SETTINGS = {
     "CRYPTO_TRIGGER_TIMEOUT": "2s",

@@ -9,7 +9,7 @@ from support.processes import Process, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import put
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 @pytest.fixture

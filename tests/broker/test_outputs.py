@@ -14,8 +14,8 @@ from support.terminals import on_terminal
 from support.timestamps import untimed
 
 from crypto_trigger import __version__
-from crypto_trigger.server import Server
-from crypto_trigger.trigger import Trigger
+from crypto_trigger.commands.server import Server
+from crypto_trigger.slots.trigger import Trigger
 
 NOWHERE = ("--server", "nats://127.0.0.1:1", "--give-up-after", "200ms")
 KEYS = ["outcome", "status", "delivery", "subject", "stream", "seq", "msg_id", "scheduled_at", "guard", "attempts"]

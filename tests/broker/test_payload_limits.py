@@ -10,7 +10,7 @@ from support.processes import execute, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SURE = {"CRYPTO_TRIGGER_TIMEOUT": "5s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "10s"}
 STREAM = {"duplicate_window": 1800}

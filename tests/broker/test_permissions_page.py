@@ -6,7 +6,7 @@ import pytest
 from support.pages import table, text
 from support.streams import stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 ROWS = table(text("docs/deliveries.md").partition("\n### jetstream\n")[2].partition("\n### ")[0])
 STREAM, SUBJECT = "crypto-stats", "crypto.update"

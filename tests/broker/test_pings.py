@@ -36,7 +36,7 @@ from support.processes import Process, beginning_with, execute
 from support.scripted import Scripted, full_backlog
 from support.streams import stored
 
-from crypto_trigger import pings
+from crypto_trigger.reporting import ping as pings
 
 NOWHERE = ("--server", "nats://127.0.0.1:1", "--give-up-after", "200ms")
 # A run that fails at once, with the time of the default deadline for its ping.

@@ -17,8 +17,9 @@ from support.found import creds
 from support.monitors import Monitor
 from support.scripted import Scripted, info
 
-from crypto_trigger import masking, signals
-from crypto_trigger.run import Run
+from crypto_trigger.commands.ending import Run
+from crypto_trigger.deadline import signals
+from crypto_trigger.settings import masking
 
 # So much of a secret tells it from everything else that is printed.
 PART = 8
@@ -160,7 +161,7 @@ def bug(stack, repeated):
 
 
 def bug_of_a_check(stack, repeated):
-    stack.enter_context(patch("crypto_trigger.brokers.inspection.Inspection", side_effect=KeyError(repeated)))
+    stack.enter_context(patch("crypto_trigger.delivery.reading.Inspection", side_effect=KeyError(repeated)))
     return ["check", "--format", "prometheus"], {"CRYPTO_TRIGGER_STREAM": "s"}
 
 

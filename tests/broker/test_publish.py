@@ -10,8 +10,8 @@ from nats.aio.client import Client
 from support.ports import free_port
 from support.streams import add_stream, stored
 
-from crypto_trigger.brokers import connection
-from crypto_trigger.brokers.stream import Stream
+from crypto_trigger.connection import connection
+from crypto_trigger.delivery.stream import Stream
 
 
 def test_the_stream_holds_one_message_with_the_exact_payload(run, place):

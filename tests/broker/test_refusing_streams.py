@@ -13,7 +13,7 @@ from support.patience import PATIENCE
 from support.processes import execute
 from support.streams import add_stream, client, put
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 class Streamed(NamedTuple):

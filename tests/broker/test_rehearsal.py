@@ -214,7 +214,7 @@ def test_streaming_is_rehearsed_up_to_the_publish_and_its_registration_is_closed
 
 def test_a_publish_does_not_load_what_only_a_rehearsal_needs(run, place):
     run("setup")
-    code = "import sys; from crypto_trigger.entry import main; main(); print(*sys.modules, file=sys.stderr)"
+    code = "import sys; from crypto_trigger.commands.entry import main; main(); print(*sys.modules, file=sys.stderr)"
 
     def loaded(*options):
         ended = execute("publish", "--quiet", "--force", *options, command=(sys.executable, "-c", code))
@@ -222,7 +222,7 @@ def test_a_publish_does_not_load_what_only_a_rehearsal_needs(run, place):
         return {name for name in ended.err.split() if "rehearsal" in name}
 
     assert loaded() == set()
-    assert loaded("--rehearse") == {"crypto_trigger.rehearsal", "crypto_trigger.brokers.jetstream_rehearsal"}
+    assert loaded("--rehearse") == {"crypto_trigger.delivery.deliver", "crypto_trigger.delivery.rehearsal"}
     assert len(stored(place.url, place.stream)) == 1
 
 

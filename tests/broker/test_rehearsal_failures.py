@@ -19,9 +19,9 @@ from support.proxy import Cut, Proxy, Way
 from support.restricted import restricted_to
 from support.streams import add_stream, client, put, stored
 
-from crypto_trigger import server as nats_server
-from crypto_trigger.brokers.stream import Stream
-from crypto_trigger.server import Server
+from crypto_trigger.commands import server as nats_server
+from crypto_trigger.commands.server import Server
+from crypto_trigger.delivery.stream import Stream
 
 BACKOFF = {"CRYPTO_TRIGGER_BACKOFF_BASE": "50ms", "CRYPTO_TRIGGER_BACKOFF_MAX": "100ms"}
 OUTCOMES = {65: "rejected", 69: "unavailable", 70: "bug", 75: "unknown", 76: "protocol", 77: "denied", 78: "config"}

@@ -9,7 +9,7 @@ from support.clocks import roomy
 from support.shell import ROOT, console, do
 from support.streams import stored
 
-from crypto_trigger.brokers.jetstream_rehearsal import MARK
+from crypto_trigger.delivery.rehearsal import MARK
 
 PAGE = (ROOT / "docs" / "rehearsal.md").read_text()
 (SHOWN,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)

@@ -46,7 +46,7 @@ def test_the_trigger_is_stored_after_a_rehearsal(release):
 def test_the_trigger_is_stored_after_a_rehearsal_in_a_stream_of_three_copies(release):
     """These servers note the msg id of a message that they refuse: the trigger of that msg id would be lost."""
     path = find(release)
-    with patch("crypto_trigger.server.program", lambda: path), Cluster() as cluster:
+    with patch("crypto_trigger.commands.server.program", lambda: path), Cluster() as cluster:
         rehearse_and_publish(cluster.urls, "--replicas", "3")
 
 

@@ -8,7 +8,7 @@ from support.processes import execute, is_one_clean_line
 from support.scripted import Scripted, full_backlog, info
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 DEADLINE = 4.0
 # A timeout as long as this must not be spent on one server.

@@ -12,7 +12,7 @@ from support.proxy import Fault, Proxy
 from support.restricted import restricted_to
 from support.streams import add_stream, put, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SURE = {"CRYPTO_TRIGGER_TIMEOUT": "20s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "30s"}
 HOUR_AHEAD = timedelta(hours=1)

@@ -9,7 +9,7 @@ import pytest
 from support.processes import execute, is_one_clean_line
 from support.streams import client, put, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SECOND = 10**9
 MINUTE = 60 * SECOND

@@ -9,7 +9,7 @@ from support.old_servers import find, serving, since
 from support.processes import execute
 from support.streams import client, put, read
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 WINDOW = 1800 * 10**9
 

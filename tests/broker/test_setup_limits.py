@@ -9,7 +9,7 @@ from support.processes import execute, is_one_clean_line
 from support.shell import ROOT
 from support.streams import add_stream, put, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 MEBIBYTE = 1 << 20
 LIMITS = """

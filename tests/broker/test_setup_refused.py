@@ -8,7 +8,7 @@ from support.processes import Process, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SECOND = 10**9
 SHORT = {"CRYPTO_TRIGGER_TIMEOUT": "2s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "4s"}

@@ -94,8 +94,8 @@ class Gate:
 @pytest.mark.parametrize(
     "module",
     [
-        *("crypto_trigger.entry", "crypto_trigger.publishing", "crypto_trigger.settings"),
-        *("asyncio", "nats", "crypto_trigger.brokers.access"),
+        *("crypto_trigger.commands.entry", "crypto_trigger.commands.publish", "crypto_trigger.settings.load"),
+        *("asyncio", "nats", "crypto_trigger.connection.credentials"),
     ],
 )
 def test_a_signal_before_the_first_connection_ends_the_run_unsent(module, signum, tmp_path):
@@ -227,7 +227,7 @@ def test_a_connection_that_dies_after_the_signal_starts_no_new_attempt(signum):
 
 def test_a_signal_right_after_the_acknowledgement_changes_nothing(signum, place, tmp_path):
     add_stream(place.url, place.stream, [place.subject], duplicate_window=1800)
-    gate = Gate(tmp_path, "crypto_trigger.report")
+    gate = Gate(tmp_path, "crypto_trigger.reporting.report")
     process = gate.start("publish")
     for _ in range(3):
         process.signal(signum)
@@ -239,7 +239,7 @@ def test_a_signal_right_after_the_acknowledgement_changes_nothing(signum, place,
 
 
 def test_signals_while_a_failure_is_told_leave_no_traceback(signum, tmp_path):
-    gate = Gate(tmp_path, "crypto_trigger.report")
+    gate = Gate(tmp_path, "crypto_trigger.reporting.report")
     process = gate.start("publish", CRYPTO_TRIGGER_TIMEOUT="nonsense")
     for _ in range(3):
         process.signal(signum)

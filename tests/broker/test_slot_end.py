@@ -13,8 +13,8 @@ from support.restricted import restricted_to
 from support.scripted import full_backlog
 from support.streams import add_stream, stored
 
-from crypto_trigger import values
-from crypto_trigger.values import instant
+from crypto_trigger.settings import values
+from crypto_trigger.slots.times import instant
 
 SLOT, NEXT = "2026-11-23T12:00:00Z", "2026-11-23T12:15:00Z"
 SETTINGS = {

@@ -13,8 +13,8 @@ from support.proxy import Cut, Fault, Proxy, Way
 from support.streams import client, put, stored
 from support.subscribers import Subscriber
 
-from crypto_trigger.brokers import jetstream
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
+from crypto_trigger.delivery import jetstream
 
 SECOND = 10**9
 PATIENT = {"CRYPTO_TRIGGER_TIMEOUT": "5s", "CRYPTO_TRIGGER_GIVE_UP_AFTER": "20s"}

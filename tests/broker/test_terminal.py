@@ -6,7 +6,7 @@ import re
 import pytest
 from support.terminals import on_terminal
 
-from crypto_trigger.settings import SETTINGS
+from crypto_trigger.settings.load import SETTINGS
 
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 # Longer than any of the terminals, and every word of it shorter.

@@ -10,7 +10,7 @@ from support.processes import execute, freeze, is_one_clean_line
 from support.scripted import Scripted, info
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 SETTINGS = {
     "CRYPTO_TRIGGER_TIMEOUT": "2s",

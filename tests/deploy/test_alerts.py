@@ -13,8 +13,8 @@ from support.shell import ROOT
 from support.streams import add_stream, put, stored
 
 from crypto_trigger.errors import Status
-from crypto_trigger.findings import Level
-from crypto_trigger.settings import load
+from crypto_trigger.monitoring.verdict import Level
+from crypto_trigger.settings.load import load
 
 TESTS = ROOT / "tests" / "deploy" / "alerts_test.yaml"
 DEFAULTS = load({}, "/dev/null", {})

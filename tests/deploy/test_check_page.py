@@ -13,13 +13,13 @@ from support.plugin_answers import line, metrics, see
 from support.shell import ROOT, console, do
 from support.streams import put
 
-from crypto_trigger.brokers.held import Held
-from crypto_trigger.findings import Consumer, Thresholds, examine
-from crypto_trigger.freshness import Cadence, Memory
-from crypto_trigger.plugin_formats import Answer, data, nagios
-from crypto_trigger.server import Server
-from crypto_trigger.trigger import Reading, Stored
-from crypto_trigger.values import instant
+from crypto_trigger.commands.server import Server
+from crypto_trigger.delivery.reading import Held
+from crypto_trigger.monitoring.coverage import Cadence, Memory
+from crypto_trigger.monitoring.plugin import Answer, data, nagios
+from crypto_trigger.monitoring.verdict import Consumer, Thresholds, examine
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Reading, Stored
 
 PAGE = (ROOT / "docs" / "check.md").read_text()
 PROGRAM, ENV_FILE = "/opt/crypto-trigger/bin/crypto-trigger", "/etc/crypto-trigger.env"

@@ -19,7 +19,7 @@ from support.ports import free_port
 from support.programs import program
 from support.streams import add_stream, put
 
-from crypto_trigger.findings import Level
+from crypto_trigger.monitoring.verdict import Level
 
 PAGE = "docs/check.md"
 FOLDER = "/var/lib/prometheus/node-exporter"

@@ -19,7 +19,7 @@ from support.programs import ALL, program
 from support.shell import ROOT, do
 from support.streams import add_stream, put, stored
 
-from crypto_trigger.settings import load
+from crypto_trigger.settings.load import load
 
 DEFAULTS = load({}, "/dev/null", {})
 SLOT_MINUTES = DEFAULTS.every // timedelta(minutes=1)

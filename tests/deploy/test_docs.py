@@ -9,8 +9,8 @@ from support.pages import blocks, masked
 from support.programs import program
 from support.shell import ROOT, console, do
 
-from crypto_trigger.server import Server
-from crypto_trigger.settings import SETTINGS, load
+from crypto_trigger.commands.server import Server
+from crypto_trigger.settings.load import SETTINGS, load
 
 DEFAULTS = load({}, "/dev/null", {})
 VARIABLES = {setting.variable for setting in SETTINGS}

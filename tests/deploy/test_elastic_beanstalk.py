@@ -13,7 +13,7 @@ from support.programs import ALL, program
 from support.shell import ROOT, do
 from support.streams import stored
 
-from crypto_trigger.settings import SETTINGS, load
+from crypto_trigger.settings.load import SETTINGS, load
 
 FOLDER = ROOT / "deploy" / "elastic-beanstalk"
 HOOK, CONFIG_HOOK = (f".platform/{kind}/postdeploy/50_crypto_trigger.sh" for kind in ("hooks", "confighooks"))

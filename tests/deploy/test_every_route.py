@@ -22,8 +22,8 @@ from support.processes import execute
 from support.promtool import Prometheus
 from support.streams import client, put, stored
 
-from crypto_trigger.findings import Level
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
+from crypto_trigger.monitoring.verdict import Level
 
 NAGIOS, JSON, METRICS, HISTORY = "check", "check --json", "check --format prometheus", "history"
 PING, TEXTFILE, LOG, TERMINATION = "ping", "textfile", "JSON log", "termination log"

@@ -78,7 +78,7 @@ def test_a_part_of_our_own_that_is_missing_is_a_bug(tmp_path):
     shutil.copytree(ROOT / "crypto_trigger", tmp_path / "crypto_trigger", ignore=shutil.ignore_patterns("cli.py", "*c"))
     ended = do(sys.executable, "-S", "-m", "crypto_trigger", "demo", cwd=tmp_path)
     assert (ended.status, ended.out) == (70, "")
-    assert "No module named 'crypto_trigger.cli'" in ended.err
+    assert "No module named 'crypto_trigger.commands.program'" in ended.err
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from support.shell import ROOT, do
 from support.simulated import simulated
 from support.streams import add_stream, stored
 
-from crypto_trigger.settings import SETTINGS, load
+from crypto_trigger.settings.load import SETTINGS, load
 
 PAGE = (ROOT / "docs" / "scheduling.md").read_text()
 SECTION = re.search(r"^## Heroku\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]

@@ -11,11 +11,11 @@ from support.clocks import roomy
 from support.planted import planting, trigger
 from support.shell import ROOT, console
 
-from crypto_trigger.freshness import Cadence, State
-from crypto_trigger.history import History
-from crypto_trigger.picture import mark
-from crypto_trigger.trigger import Stored
-from crypto_trigger.views import history_data
+from crypto_trigger.commands.history import history_data
+from crypto_trigger.monitoring.coverage import Cadence, State
+from crypto_trigger.monitoring.history import History
+from crypto_trigger.monitoring.picture import mark
+from crypto_trigger.slots.trigger import Stored
 
 PAGE = (ROOT / "docs" / "history.md").read_text()
 SECOND = timedelta(seconds=1)

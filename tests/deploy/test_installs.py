@@ -14,7 +14,7 @@ from support.pages import block
 from support.programs import ALL, program
 from support.shell import do
 
-from crypto_trigger.server import program as nats_server
+from crypto_trigger.commands.server import program as nats_server
 
 # Each makes an environment and asks a package index.
 pytestmark = pytest.mark.skipif(not ALL, reason="asks a package index; CRYPTO_TRIGGER_TEST_ALL=1 runs it")

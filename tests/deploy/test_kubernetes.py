@@ -28,12 +28,12 @@ from support.shell import ROOT, do
 from support.streams import put, read, stored
 
 from crypto_trigger import __version__
+from crypto_trigger.commands.server import Server
+from crypto_trigger.deadline.retry import GRACE
 from crypto_trigger.errors import Status
-from crypto_trigger.findings import Level
-from crypto_trigger.retry import GRACE
-from crypto_trigger.server import Server
-from crypto_trigger.settings import SETTINGS, load
-from crypto_trigger.values import duration
+from crypto_trigger.monitoring.verdict import Level
+from crypto_trigger.settings.load import SETTINGS, load
+from crypto_trigger.slots.times import duration
 
 PAGE = "docs/kubernetes.md"
 PATH = ROOT / "k8s-cronjob.yaml"

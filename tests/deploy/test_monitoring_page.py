@@ -30,7 +30,7 @@ from support.promtool import RULES
 from support.shell import ROOT, do
 from support.streams import add_stream, put, stored
 
-from crypto_trigger.settings import SETTINGS, load
+from crypto_trigger.settings.load import SETTINGS, load
 
 DOCS = ROOT / "docs"
 SYSTEMD = ROOT / "deploy" / "systemd"

@@ -14,7 +14,8 @@ from support.programs import program
 from support.shell import ROOT, do
 from support.streams import stored
 
-from crypto_trigger import metrics_file, pings
+from crypto_trigger.reporting import metrics as metrics_file
+from crypto_trigger.reporting import ping as pings
 
 PAGE = (ROOT / "docs" / "pings-and-logs.md").read_text()
 

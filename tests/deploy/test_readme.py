@@ -11,8 +11,8 @@ from support.clocks import roomy
 from support.pages import PAGES, anchors, block, blocks, masked, section, table, text
 from support.shell import ROOT, console, do
 
-from crypto_trigger.server import Server
-from crypto_trigger.settings import SETTINGS
+from crypto_trigger.commands.server import Server
+from crypto_trigger.settings.load import SETTINGS
 
 README = text("README.md")
 OWN = "Use it against your own NATS"

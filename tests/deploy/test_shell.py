@@ -9,7 +9,7 @@ from support.processes import Process
 from support.streams import add_stream, stored
 from support.timestamps import untimed
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from support.scripted import Scripted
 from support.shell import ROOT, do
 from support.streams import put, stored
 
-from crypto_trigger.server import Server
-from crypto_trigger.settings import load
-from crypto_trigger.values import duration
+from crypto_trigger.commands.server import Server
+from crypto_trigger.settings.load import load
+from crypto_trigger.slots.times import duration
 
 FOLDER = ROOT / "deploy" / "systemd"
 PUBLISH, CHECK = "crypto-trigger.service", "crypto-trigger-check.service"

@@ -116,8 +116,8 @@ def test_only_a_shell_that_asks_loads_the_completion():
         env={**os.environ, "_CRYPTO_TRIGGER_COMPLETE": "complete_bash", "COMP_WORDS": "x pub", "COMP_CWORD": "1"},
     )
     assert asked.out == "publish\n"
-    assert "crypto_trigger.completion" in asked.err
+    assert "crypto_trigger.commands.completion" in asked.err
     assert " nats" not in asked.err
-    assert "crypto_trigger.completion" not in do(*command, "--version").err
+    assert "crypto_trigger.commands.completion" not in do(*command, "--version").err
     shown = do("crypto-trigger", "--help")
     assert "completion" not in shown.out

@@ -13,7 +13,7 @@ from support.programs import program
 from support.shell import do
 from support.streams import add_stream, stored
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 PASSWORD = "p:w//rd-hunter2"
 TOKEN = "tok-hunter2"

@@ -17,7 +17,7 @@ from support.processes import HANGS
 from support.programs import program
 from support.shell import ROOT, do
 
-from crypto_trigger.server import program as nats_server
+from crypto_trigger.commands.server import program as nats_server
 
 PAGE = "docs/deliveries.md"
 # The blocks of the story, in their order; the page has one before it.

@@ -8,7 +8,7 @@ from support.streaming import StreamingServer, peer
 from support.streaming_double import StreamingDouble
 from support.sweeps import each_byte, in_parts
 
-from crypto_trigger.brokers.streaming import Registration
+from crypto_trigger.delivery.streaming import Registration
 
 # Fewer bytes than this are no whole exchange: INFO or CONNECT alone would be most of it.
 SHORTEST = 600

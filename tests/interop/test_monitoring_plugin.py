@@ -6,10 +6,10 @@ import pytest
 from support.programs import perl
 from support.shell import do
 
-from crypto_trigger.findings import Backlog, CheckResult, Finding, Level, Thresholds
-from crypto_trigger.freshness import Entry, State
-from crypto_trigger.plugin_formats import Answer, nagios
-from crypto_trigger.trigger import Slot, Stored
+from crypto_trigger.monitoring.coverage import Entry, State
+from crypto_trigger.monitoring.plugin import Answer, nagios
+from crypto_trigger.monitoring.verdict import Backlog, CheckResult, Finding, Level, Thresholds
+from crypto_trigger.slots.trigger import Slot, Stored
 
 NOW = datetime(2026, 11, 23, 18, 4, 15, tzinfo=UTC)
 EVERY = timedelta(minutes=15)

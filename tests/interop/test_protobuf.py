@@ -7,8 +7,8 @@ import pytest
 from google.protobuf.message import DecodeError
 from support.streaming_schema import MESSAGES, SCHEMA
 
-from crypto_trigger.brokers import streaming_wire
-from crypto_trigger.brokers.streaming_wire import Malformed, PubAck
+from crypto_trigger.delivery import streaming_wire
+from crypto_trigger.delivery.streaming_wire import Malformed, PubAck
 
 INT32 = (0, 1, 127, 128, 5, 2**31 - 1, -1, -(2**31))
 

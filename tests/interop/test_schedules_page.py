@@ -14,8 +14,8 @@ from support.programs import program
 from support.shell import ROOT, do
 from support.streams import stored
 
-from crypto_trigger.server import Server
-from crypto_trigger.settings import load
+from crypto_trigger.commands.server import Server
+from crypto_trigger.settings.load import load
 
 SECTION = "## A schedule of NATS's own, with publish as its stand-by\n"
 PAGE = (ROOT / "docs" / "scheduling.md").read_text().partition(SECTION)[2].partition("\n## ")[0]

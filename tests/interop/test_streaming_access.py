@@ -7,7 +7,7 @@ import pytest
 from support.certificates import Authority
 from support.streaming import StreamingServer
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 CHANNEL = "crypto.update"
 DISCOVER, PUBLISH, CLOSE = (

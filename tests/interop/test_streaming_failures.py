@@ -7,7 +7,7 @@ import pytest
 from support.proxy import Fault, Proxy, Way, messages
 from support.streaming import StreamingServer, peer
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 
 class At(Fault):

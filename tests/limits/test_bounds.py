@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from crypto_trigger import settings
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.settings import load
+from crypto_trigger.settings import load as settings
+from crypto_trigger.settings.load import load
 
 
 @contextmanager

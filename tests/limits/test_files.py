@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crypto_trigger.deadline.files import read_text
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.files import read_text
-from crypto_trigger.settings import load
+from crypto_trigger.settings.load import load
 
 
 @pytest.fixture

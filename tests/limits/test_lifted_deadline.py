@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from crypto_trigger.deadline.retry import GaveUp, Limits, Retry
 from crypto_trigger.errors import Unavailable
-from crypto_trigger.retry import GaveUp, Limits, Retry
 
 LIMITS = Limits(0.15, 0.001, 0.02)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crypto_trigger import signals, streams
-from crypto_trigger.streams import Writer, send
+from crypto_trigger.deadline import signals, streams
+from crypto_trigger.deadline.streams import Writer, send
 
 LONG = 30.0
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.looking import EARLY, EVERY, look
 
-from crypto_trigger.freshness import Cadence, State
-from crypto_trigger.trigger import Stored
-from crypto_trigger.values import instant
+from crypto_trigger.monitoring.coverage import Cadence, State
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Stored
 
 QUICK = settings(max_examples=60)
 # Midnight before the days on which clocks in Europe go forward and back, and an ordinary day. In seconds.

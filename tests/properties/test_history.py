@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger.history import Lateness
+from crypto_trigger.monitoring.history import Lateness
 
 
 @settings(max_examples=60)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger import layout
+from crypto_trigger.delivery import layout
 
 SECOND = 10**9
 MINUTE = 60 * SECOND

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from crypto_trigger import files
+from crypto_trigger.deadline import files
 from crypto_trigger.errors import Outcome
-from crypto_trigger.metrics_file import write_metrics
-from crypto_trigger.report import Report
-from crypto_trigger.settings import load
+from crypto_trigger.reporting.metrics import write_metrics
+from crypto_trigger.reporting.report import Report
+from crypto_trigger.settings.load import load
 
 KNOWN = vars(load({}, "/dev/null", {}))
 FILE = "trigger.prom"

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.histories import ago, history, texts
 
-from crypto_trigger.freshness import State
-from crypto_trigger.picture import MARKS, picture
+from crypto_trigger.monitoring.coverage import State
+from crypto_trigger.monitoring.picture import MARKS, picture
 
 QUICK = settings(max_examples=30)
 

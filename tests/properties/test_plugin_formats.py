@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import plugin_answers
 
-from crypto_trigger.findings import Backlog, CheckResult, Finding, Level, Thresholds
-from crypto_trigger.freshness import Entry, State
-from crypto_trigger.plugin_formats import Answer, data, nagios, prometheus
-from crypto_trigger.trigger import Slot, Stored
+from crypto_trigger.monitoring.coverage import Entry, State
+from crypto_trigger.monitoring.plugin import Answer, data, nagios, prometheus
+from crypto_trigger.monitoring.verdict import Backlog, CheckResult, Finding, Level, Thresholds
+from crypto_trigger.slots.trigger import Slot, Stored
 
 NOW = datetime(2026, 11, 23, 18, 4, 15, tzinfo=UTC)
 SLOT = Slot.containing(NOW, timedelta(minutes=15))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger.freshness import Entry, State
-from crypto_trigger.strip import Grid
-from crypto_trigger.trigger import Slot
+from crypto_trigger.monitoring.coverage import Entry, State
+from crypto_trigger.monitoring.picture import Grid
+from crypto_trigger.slots.trigger import Slot
 
 QUICK = settings(max_examples=40)
 DAY = timedelta(days=1)
@@ -39,7 +39,7 @@ def slots(every, count, start=START):
     ],
 )
 def test_rows_and_groups_are_round_times(every, width, row, group):
-    from crypto_trigger.values import duration
+    from crypto_trigger.slots.times import duration
 
     grid = Grid.fitting(duration(every), width)
     assert grid.cells * grid.every == duration(row)
@@ -74,7 +74,7 @@ def test_every_slot_has_one_place_and_no_row_is_too_wide(every, width, count, of
 
 @pytest.mark.parametrize("every", ["15m", "1m", "1h", "10s"])
 def test_rows_begin_at_multiples_of_their_length(every):
-    from crypto_trigger.values import duration
+    from crypto_trigger.slots.times import duration
 
     grid = Grid.fitting(duration(every), 80)
     length = grid.cells * grid.every

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger.trigger import Slot
+from crypto_trigger.slots.trigger import Slot
 
 # Offsets of a half and a quarter hour, and days that a clock skips or repeats.
 ZONES = st.sampled_from(

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from crypto_trigger.help_page import Entry, page
+from crypto_trigger.commands.help import Entry, page
 
 COMMANDS = ["publish", "setup", "check", "history", "listen", "config", "demo"]
 WIDTHS = [1, 40, 57, 69, 70, 80, 100, 200]

@@ -12,8 +12,7 @@ import pytest
 from support.message_places import HOME, is_message, places, status_of
 from unit.test_fault_table import SHOWN, when
 
-from crypto_trigger.brokers.fault_table import RULES
-from crypto_trigger.brokers.jetstream_errors import API_RULES
+from crypto_trigger.connection.faults import API_RULES, RULES
 
 PAGE = Path(__file__).parents[2] / "docs" / "messages.md"
 HEAD = ["line", "status", "when", "what to do"]

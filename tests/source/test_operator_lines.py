@@ -5,15 +5,14 @@ import ast
 import pytest
 from support.message_places import HOME, last_name
 
-from crypto_trigger.brokers.fault_table import RULES
-from crypto_trigger.brokers.jetstream_errors import API_RULES
+from crypto_trigger.connection.faults import API_RULES, RULES
+from crypto_trigger.deadline.retry import Attempt, GaveUp, Limits, Retry, complete
 from crypto_trigger.errors import Interrupted, NoAck, Outcome, Unavailable
-from crypto_trigger.render import report_line
-from crypto_trigger.report import Report
-from crypto_trigger.retry import Attempt, GaveUp, Limits, Retry, complete
-from crypto_trigger.settings import load
-from crypto_trigger.trigger import Slot, Trigger
-from crypto_trigger.values import instant
+from crypto_trigger.reporting.report import Report
+from crypto_trigger.reporting.words import report_line
+from crypto_trigger.settings.load import load
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Slot, Trigger
 
 SETTINGS = load({}, "/dev/null", {})
 SLOT = Slot(instant("2026-11-23T18:00:00Z"), SETTINGS.every)

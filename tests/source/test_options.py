@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 import crypto_trigger
-from crypto_trigger import options, table
-from crypto_trigger.masking import masked
-from crypto_trigger.setting import Group, Setting
-from crypto_trigger.settings import SETTINGS, Settings, load
-from crypto_trigger.values import Delivery, text
+from crypto_trigger.commands import options
+from crypto_trigger.settings import table
+from crypto_trigger.settings.load import SETTINGS, Settings, load
+from crypto_trigger.settings.masking import masked
+from crypto_trigger.settings.setting import Group, Setting
+from crypto_trigger.settings.values import Delivery, text
 
 COMMANDS = ["publish", "setup", "config", "check"]
 HEADINGS = {

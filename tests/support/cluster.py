@@ -11,8 +11,8 @@ from contextlib import ExitStack, suppress
 
 import nats.errors
 
+from crypto_trigger.commands.server import Server
 from crypto_trigger.errors import Unavailable
-from crypto_trigger.server import Server
 from support.links import Link
 from support.loops import Loop
 from support.patience import until

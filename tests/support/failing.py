@@ -6,7 +6,7 @@ import json
 import socket
 from contextlib import contextmanager
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 from support.patience import PATIENCE
 from support.processes import execute, is_one_clean_line
 from support.streams import stored

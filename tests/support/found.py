@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.settings import load
+from crypto_trigger.settings.load import load
 
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 HIDDEN = "hunter2"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from crypto_trigger.freshness import Cadence
-from crypto_trigger.history import History
-from crypto_trigger.picture import picture
-from crypto_trigger.trigger import Stored
-from crypto_trigger.values import instant
+from crypto_trigger.monitoring.coverage import Cadence
+from crypto_trigger.monitoring.history import History
+from crypto_trigger.monitoring.picture import picture
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Stored
 
 NOW = instant("2026-11-23T18:04:15Z")
 

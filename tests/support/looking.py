@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from crypto_trigger.freshness import Cadence, Window, entries
-from crypto_trigger.values import instant
+from crypto_trigger.monitoring.coverage import Cadence, Window, entries
+from crypto_trigger.slots.times import instant
 
 EARLY, EVERY = 5, 900
 QUARTER = Cadence(timedelta(seconds=EVERY), timedelta(seconds=EARLY), timedelta(minutes=5))

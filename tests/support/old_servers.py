@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import pytest
 
-from crypto_trigger import server
-from crypto_trigger.server import Server
+from crypto_trigger.commands import server
+from crypto_trigger.commands.server import Server
 from support.programs import ALL
 
 # The releases that PyPI has.
@@ -64,7 +64,7 @@ def version(path):
 def serving(path, *, jetstream=True, arguments=(), guarded=False):
     """The server at this path, running while the block does; `guarded`: it also ends if this process is killed."""
     with (
-        patch("crypto_trigger.server.program", lambda: path),
+        patch("crypto_trigger.commands.server.program", lambda: path),
         Server(jetstream=jetstream, arguments=arguments, guarded=guarded) as running,
     ):
         yield running

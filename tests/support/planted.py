@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from uuid import uuid4
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 from support.clocks import roomy
 from support.ports import free_port
 from support.streams import client, stored

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 
 _CONFIG = """
 accounts {{

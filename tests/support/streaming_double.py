@@ -15,7 +15,7 @@ import nats
 import nats.errors
 from google.protobuf.message import DecodeError
 
-from crypto_trigger.server import Server
+from crypto_trigger.commands.server import Server
 from support.loops import Loop
 from support.streaming_schema import MESSAGES
 

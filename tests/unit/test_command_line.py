@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from crypto_trigger.command_line import command_line
-from crypto_trigger.settings import load
+from crypto_trigger.settings.command_line import command_line
+from crypto_trigger.settings.load import load
 
 
 def told(flags=None, env_file=None, environ=None, options=()):

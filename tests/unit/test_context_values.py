@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.found import HIDDEN, NATSCLI_CONTEXT, SEED, context, creds, problems_of, settings_of, write
 
-from crypto_trigger import contexts
-from crypto_trigger.masking import MASK, masked
-from crypto_trigger.settings import SETTINGS
-from crypto_trigger.values import Address
+from crypto_trigger.settings import contexts
+from crypto_trigger.settings.load import SETTINGS
+from crypto_trigger.settings.masking import MASK, masked
+from crypto_trigger.settings.values import Address
 
 JWT = "eyJ0.jwt.sig"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.found import HIDDEN, NATSCLI_CONTEXT, SEED, context, creds, problems_of, settings_of, write
 
-from crypto_trigger.values import Address
+from crypto_trigger.settings.values import Address
 
 
 def test_a_context_is_found_by_name_where_the_nats_cli_keeps_it(tmp_path):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from crypto_trigger.credentials import in_force, remarks
-from crypto_trigger.settings import load
-from crypto_trigger.values import Address
+from crypto_trigger.settings.credentials import in_force, remarks
+from crypto_trigger.settings.load import load
+from crypto_trigger.settings.values import Address
 
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 CREDS = (

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from crypto_trigger.brokers.follower import Delivered
+from crypto_trigger.delivery.follower import Delivered
 
 STORED = 1_795_000_000_123_456_789
 AT = datetime(2026, 11, 18, 11, 6, 40, 123456, UTC)

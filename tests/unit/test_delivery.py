@@ -11,14 +11,13 @@ import signal
 
 import pytest
 
-from crypto_trigger import signals
-from crypto_trigger.delivery import deliver
-from crypto_trigger.draft import Draft
+from crypto_trigger.deadline import signals
+from crypto_trigger.deadline.retry import GRACE, Attempt, Limits, Retry
+from crypto_trigger.delivery.deliver import Draft, deliver
 from crypto_trigger.errors import BadPeer, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable, Unusable
-from crypto_trigger.retry import GRACE, Attempt, Limits, Retry
-from crypto_trigger.settings import load
-from crypto_trigger.trigger import Receipt
-from crypto_trigger.values import instant
+from crypto_trigger.settings.load import load
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Receipt
 
 ACK = Receipt(outcome=Outcome.PUBLISHED, seq=7, guard="compare-and-set", server="nats://h:4222")
 SETTINGS = load({}, "/dev/null", {})

@@ -14,10 +14,9 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from crypto_trigger.brokers.failures import ConnectionLost, Phase, Violation
-from crypto_trigger.brokers.fault_table import RULES
-from crypto_trigger.brokers.faults import explain as explain_with_names
-from crypto_trigger.brokers.jetstream_errors import API_RULES
+from crypto_trigger.connection.faults import API_RULES, RULES
+from crypto_trigger.connection.faults import explain as explain_with_names
+from crypto_trigger.connection.phases import ConnectionLost, Phase, Violation
 from crypto_trigger.errors import BrokerError, ConfigError, NoAck, Rejected, Unavailable
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"

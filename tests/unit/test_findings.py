@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_trigger.brokers.held import Held
-from crypto_trigger.findings import Consumer, Level, Thresholds, approximate, examine, window_length
-from crypto_trigger.freshness import Cadence, State
-from crypto_trigger.trigger import Reading, Stored
-from crypto_trigger.values import instant
+from crypto_trigger.delivery.reading import Held
+from crypto_trigger.monitoring.coverage import Cadence, State
+from crypto_trigger.monitoring.verdict import Consumer, Level, Thresholds, approximate, examine, window_length
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Reading, Stored
 
 MINUTE = timedelta(minutes=1)
 QUARTER = Cadence(15 * MINUTE, timedelta(seconds=5), 5 * MINUTE)

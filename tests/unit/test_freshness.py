@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from support.looking import EARLY, HOUR, NOW, QUARTER, look
 
-from crypto_trigger.freshness import MOST_SLOTS, Entry, Memory, State, Window, check_since, entries
-from crypto_trigger.trigger import Slot, Stored
-from crypto_trigger.values import instant, rfc3339
+from crypto_trigger.monitoring.coverage import MOST_SLOTS, Entry, Memory, State, Window, check_since, entries
+from crypto_trigger.slots.times import instant, rfc3339
+from crypto_trigger.slots.trigger import Slot, Stored
 
 
 def stored(seq, text, claimed=None, **more):

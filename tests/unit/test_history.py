@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_trigger.freshness import Cadence, Memory, State
-from crypto_trigger.history import History, Lateness
-from crypto_trigger.trigger import Slot, Stored
-from crypto_trigger.values import instant
-from crypto_trigger.views import history_data, history_text
+from crypto_trigger.commands.history import history_data, history_text
+from crypto_trigger.monitoring.coverage import Cadence, Memory, State
+from crypto_trigger.monitoring.history import History, Lateness
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Slot, Stored
 
 EVERY = timedelta(minutes=15)
 CADENCE = Cadence(EVERY, timedelta(seconds=5), timedelta(minutes=5))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_trigger import layout
+from crypto_trigger.delivery import layout
 
 SECOND = 10**9
 MINUTE = 60 * SECOND

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from crypto_trigger.errors import ConfigError
-from crypto_trigger.masking import keep, mask_url, masked, secrets_in, shown
-from crypto_trigger.settings import load
+from crypto_trigger.settings.load import load
+from crypto_trigger.settings.masking import keep, mask_url, masked, secrets_in, shown
 
 KEYS = {
     "EC": ec.generate_private_key(ec.SECP256R1()),

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from crypto_trigger import server
+from crypto_trigger.commands import server
 from crypto_trigger.errors import ConfigError
 
 

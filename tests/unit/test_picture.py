@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from support.histories import NOW, ago, history, texts
 
-from crypto_trigger.freshness import State
-from crypto_trigger.picture import MARKS, Style, mark, short, span
-from crypto_trigger.trigger import Stored
-from crypto_trigger.values import instant
+from crypto_trigger.monitoring.coverage import State
+from crypto_trigger.monitoring.picture import MARKS, Style, mark, short, span
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Stored
 
 
 @pytest.mark.parametrize("ascii_only", [False, True])

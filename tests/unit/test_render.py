@@ -8,15 +8,15 @@ import pytest
 from support.timestamps import untimed
 
 from crypto_trigger import __version__
+from crypto_trigger.deadline.retry import Wait
 from crypto_trigger.errors import BadPeer, ConfigError, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable
-from crypto_trigger.masking import keep
-from crypto_trigger.output import Output
-from crypto_trigger.render import report_data, report_line
-from crypto_trigger.report import Failure, Report, verdict
-from crypto_trigger.retry import Wait
-from crypto_trigger.settings import load
-from crypto_trigger.trigger import Receipt, Slot, Trigger
-from crypto_trigger.values import instant
+from crypto_trigger.reporting.report import Failure, Report, verdict
+from crypto_trigger.reporting.terminal import Output
+from crypto_trigger.reporting.words import report_data, report_line
+from crypto_trigger.settings.load import load
+from crypto_trigger.settings.masking import keep
+from crypto_trigger.slots.times import instant
+from crypto_trigger.slots.trigger import Receipt, Slot, Trigger
 
 SETTINGS = load({}, "/dev/null", {})
 CORE = load({}, "/dev/null", {"CRYPTO_TRIGGER_DELIVERY": "core"})

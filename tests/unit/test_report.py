@@ -8,8 +8,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 from crypto_trigger.errors import Outcome, TriggerError
-from crypto_trigger.report import Failure, Report
-from crypto_trigger.values import Delivery
+from crypto_trigger.reporting.report import Failure, Report
+from crypto_trigger.settings.values import Delivery
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report.md").read_text()
 TYPES = {

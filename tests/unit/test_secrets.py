@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.found import HIDDEN, SEED, context, creds, problems_of, settings_of, write
 
-from crypto_trigger.settings import explain
+from crypto_trigger.settings.load import explain
 
 SECRETS = {
     "NATS_PASSWORD": ("topsecret", "topsecret"),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.found import HIDDEN, NATSCLI_CONTEXT, context, problems_of, settings_of, write
 
-from crypto_trigger.settings import SETTINGS
-from crypto_trigger.values import Address, Delivery
+from crypto_trigger.settings.load import SETTINGS
+from crypto_trigger.settings.values import Address, Delivery
 
 LAYERS = {
     "flag": "--server",

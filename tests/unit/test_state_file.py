@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crypto_trigger import state_file
-from crypto_trigger.findings import Level
-from crypto_trigger.state_file import Printed
+from crypto_trigger.commands import state_file
+from crypto_trigger.commands.state_file import Printed
+from crypto_trigger.monitoring.verdict import Level
 
 NOW = datetime(2026, 11, 23, 18, 7, 2, tzinfo=UTC)
 DAY = timedelta(days=1)

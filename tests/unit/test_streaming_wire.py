@@ -2,7 +2,7 @@
 
 import pytest
 
-from crypto_trigger.brokers.streaming_wire import (
+from crypto_trigger.delivery.streaming_wire import (
     CloseRequest,
     CloseResponse,
     ConnectRequest,

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 from support.found import problems_of
 
-from crypto_trigger import values
+from crypto_trigger.settings import values
+from crypto_trigger.slots import times
 
 # What Go's time.ParseDuration makes of each.
 DURATIONS = {
@@ -28,7 +29,7 @@ DURATIONS = {
 
 @pytest.mark.parametrize(("raw", "length"), DURATIONS.items(), ids=map(ascii, DURATIONS))
 def test_a_duration_is_read_as_go_reads_it(raw, length):
-    assert values.duration(raw) == length
+    assert times.duration(raw) == length
 
 
 HOSTS = {
@@ -51,7 +52,7 @@ def test_the_url_of_a_monitor_with_an_empty_zone_is_refused():
 
 def test_a_duration_is_written_in_its_shortest_form():
     lengths = [timedelta(minutes=15), timedelta(minutes=90), timedelta(milliseconds=250), timedelta()]
-    assert [values.format_duration(length) for length in lengths] == ["15m", "1h30m", "250ms", "0s"]
+    assert [times.format_duration(length) for length in lengths] == ["15m", "1h30m", "250ms", "0s"]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +67,12 @@ def test_a_duration_is_written_in_its_shortest_form():
     ],
 )
 def test_a_time_is_read_as_rfc_3339_writes_it(raw):
-    assert values.instant(raw) == datetime(2026, 11, 23, 17, 45, tzinfo=UTC)
+    assert times.instant(raw) == datetime(2026, 11, 23, 17, 45, tzinfo=UTC)
 
 
 def test_a_time_is_written_in_utc_to_the_second():
     moment = datetime(2026, 11, 23, 18, 45, 0, 999_999, timezone(timedelta(hours=1)))
-    assert values.rfc3339(moment) == "2026-11-23T17:45:00Z"
+    assert times.rfc3339(moment) == "2026-11-23T17:45:00Z"
 
 
 SIZES = {

@@ -1,0 +1,82 @@
+"""Connections to NATS servers. Only the modules of this package import nats; they turn its errors into ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from crypto_trigger.errors import ConfigError
+from crypto_trigger.settings.values import Delivery
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from crypto_trigger.commands.listen import Source
+    from crypto_trigger.delivery.deliver import Publisher, Rehearsal
+    from crypto_trigger.settings.load import Settings
+
+
+def publisher(settings: Settings) -> Publisher:
+    """Return the publisher for the delivery in the settings. Raises ConfigError for credentials that cannot be used."""
+    # Only the module of this delivery is loaded.
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            from crypto_trigger.delivery import jetstream
+
+            return jetstream.Publisher(settings)
+        case Delivery.CORE:
+            from crypto_trigger.delivery import core
+
+            return core.Publisher(settings)
+        case Delivery.STREAMING:
+            from crypto_trigger.delivery import streaming
+
+            return streaming.Publisher(settings)
+        case _:
+            assert_never(settings.delivery)
+
+
+def rehearsal(settings: Settings) -> Rehearsal:
+    """Return the rehearsal of the delivery in the settings. Raises ConfigError as `publisher` does."""
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            from crypto_trigger.delivery import rehearsal as jetstream_rehearsal
+
+            return jetstream_rehearsal.Rehearsal(settings)
+        case Delivery.CORE:
+            from crypto_trigger.delivery import core
+
+            return core.Rehearsal(settings)
+        case Delivery.STREAMING:
+            from crypto_trigger.delivery import streaming
+
+            return streaming.Rehearsal(settings)
+        case _:
+            assert_never(settings.delivery)
+
+
+def source(settings: Settings, started: float, since: timedelta | None) -> Source:
+    """Return where a listener gets its triggers from: those since `since` before now, or since `started`.
+
+    `started` is a time of `time.monotonic()`. Raises ConfigError for credentials that cannot be used, and for a
+    delivery that cannot do it.
+    """
+    match settings.delivery:
+        case Delivery.JETSTREAM:
+            from crypto_trigger.delivery import follower
+
+            return follower.Follower(settings, started, since)
+        case Delivery.CORE:
+            if since:
+                raise ConfigError(
+                    settings.source("delivery").problem(
+                        "stores nothing: --since needs CRYPTO_TRIGGER_DELIVERY=jetstream"
+                    )
+                )
+            from crypto_trigger.delivery import subscriber
+
+            return subscriber.Subscriber(settings)
+        case Delivery.STREAMING:
+            only = "is only for publishing: listen needs CRYPTO_TRIGGER_DELIVERY=jetstream or core"
+            raise ConfigError(settings.source("delivery").problem(only))
+        case _:
+            assert_never(settings.delivery)
