@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
 
-    from crypto_trigger.delivery.reading import Held
     from crypto_trigger.monitoring.coverage import Cadence
-    from crypto_trigger.monitoring.verdict import CheckResult, Consumer
+    from crypto_trigger.monitoring.verdict import CheckResult
     from crypto_trigger.reporting.terminal import Output
     from crypto_trigger.settings.load import Settings
+    from crypto_trigger.slots.contents import Consumer, Held
 
 FORMATS = ("nagios", "json", "prometheus")
 # The server answers, and says that the triggers cannot be there.
@@ -213,7 +213,6 @@ def _level(error: BaseException) -> Level:
     return Level.UNKNOWN
 
 
-# ---- checking: """The command `check`, as its options ask for it."""
 def check(
     run: CheckRun,
     *,

@@ -14,9 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from crypto_trigger.commands.ending import limits_of
 from crypto_trigger.commands.history import show_history
 from crypto_trigger.commands.listen import Bounds, Listener
 from crypto_trigger.commands.server import Server
+from crypto_trigger.commands.setup import setup_line
 from crypto_trigger.deadline import signals
 from crypto_trigger.deadline.retry import Attempt, GaveUp, Limits, Retry
 from crypto_trigger.delivery.deliver import Draft, deliver
@@ -32,7 +34,7 @@ from crypto_trigger.monitoring.plugin import Answer, nagios
 from crypto_trigger.monitoring.verdict import Thresholds, examine, window_length
 from crypto_trigger.monitoring.window import looking_back
 from crypto_trigger.reporting.report import Report, verdict
-from crypto_trigger.reporting.words import report_line, setup_line
+from crypto_trigger.reporting.words import report_line
 from crypto_trigger.settings.load import load
 from crypto_trigger.settings.values import Address
 from crypto_trigger.slots.times import format_duration
@@ -129,7 +131,7 @@ async def _publish(output: Output, settings: Settings, now: datetime, command: s
     output.answer(f"\n$ {command}", {})
     draft = Draft(settings, now, socket.gethostname(), force=False)
     try:
-        receipt = await deliver(draft, Publisher(settings), Limits.from_settings(settings))
+        receipt = await deliver(draft, Publisher(settings), limits_of(settings))
     except BrokerError as error:
         report, before = Report.now(*verdict(error), 0).with_error(error), "crypto-trigger: "
     else:
@@ -165,7 +167,7 @@ async def _done(
 ) -> T:
     """Return what the first successful attempt returns. Raises what `error` makes of the failures."""
     try:
-        done = await Retry(Limits.from_settings(settings)).run(work)
+        done = await Retry(limits_of(settings)).run(work)
     except GaveUp as end:
         raise error(end) from end.last
     signals.resume()

@@ -122,9 +122,7 @@ class Run:
 
     def limits(self, settings: Settings) -> Limits:
         """Return the time limits of the attempts of a publish that begin now."""
-        from crypto_trigger.deadline.retry import Limits
-
-        limits = Limits.from_settings(settings, self.reading, self.kept)
+        limits = limits_of(settings, self.reading, self.kept)
         if self._ends_with_slot and self._deadline is not None:
             now = time.monotonic()
             return limits.ended_by_slot(self._deadline - self.kept - self.started, now - self.started)
@@ -132,9 +130,9 @@ class Run:
 
     def attempt(self, settings: Settings, work: Callable[[Attempt], Awaitable[T]]) -> T:
         """Return what the first successful attempt of a command that sends nothing returns. Raises a BrokerError."""
-        from crypto_trigger.deadline.retry import GaveUp, Limits, Retry, complete
+        from crypto_trigger.deadline.retry import GaveUp, Retry, complete
 
-        limits = Limits.from_settings(settings, self.reading)
+        limits = limits_of(settings, self.reading)
         try:
             return complete(Retry(limits, self.output.waiting).run(work))
         except GaveUp as end:
@@ -308,3 +306,18 @@ def _papers(known: Mapping[str, Any]) -> list[str]:
     from crypto_trigger.settings.table import SETTINGS, Settings
 
     return problems_of(Settings({**{row.attribute: None for row in SETTINGS}, **known}))
+
+
+def limits_of(settings: Settings, spent: float = 0.0, kept: float = 0.0) -> Limits:
+    """Return the limits of attempts from the settings, `spent` seconds after the deadline began to count.
+
+    The attempts end `kept` seconds before the deadline of the whole run.
+    """
+    from crypto_trigger.deadline.retry import Limits
+
+    return Limits(
+        settings.give_up_after.total_seconds() - kept,
+        settings.backoff_base.total_seconds(),
+        settings.backoff_max.total_seconds(),
+        spent,
+    )

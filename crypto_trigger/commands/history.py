@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from crypto_trigger.deadline.files import STDOUT, own_descriptor, put, reason
 from crypto_trigger.errors import ConfigError, Usage
 from crypto_trigger.monitoring.coverage import State, known_since
-from crypto_trigger.monitoring.history import source
 from crypto_trigger.settings.masking import shown_path
 from crypto_trigger.slots.times import rfc3339_milliseconds
+from crypto_trigger.slots.trigger import source
 
 if TYPE_CHECKING:
     from datetime import timedelta

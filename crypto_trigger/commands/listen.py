@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from crypto_trigger.deadline.retry import GaveUp, Limits, Retry
 from crypto_trigger.errors import BrokerError, Interrupted, Unavailable
@@ -20,10 +20,9 @@ from crypto_trigger.slots.times import approximate, format_duration, rfc3339_mil
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-    from datetime import timedelta
 
     from crypto_trigger.deadline.retry import Attempt
+    from crypto_trigger.delivery.choice import Source
     from crypto_trigger.reporting.terminal import Output
     from crypto_trigger.slots.arrival import Arrival
 
@@ -32,24 +31,6 @@ _POLL_SECONDS = 0.05
 _READER_SECONDS = 0.25
 # The longest time that an interpreter takes to start, in seconds. Beyond it, the system's clocks contradict each other.
 _LONGEST_START = 60.0
-
-
-class Messages(Protocol):
-    """The triggers of one connection. `server` is its server, with what is to be known of it."""
-
-    server: str
-
-    async def next(self) -> Arrival:
-        """Return the next trigger. Raises a BrokerError if no more come from this connection."""
-
-
-class Source(Protocol):
-    """Where triggers come from. `misses` tells whether those that come while there is no connection are lost."""
-
-    misses: bool
-
-    def open(self, attempt: Attempt) -> AbstractAsyncContextManager[Messages]:
-        """Connect and subscribe: the block begins when no trigger can be missed any more. Raises a BrokerError."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +181,6 @@ def start_of_process(otherwise: float) -> float:
     return otherwise
 
 
-# ---- arrival_formats: """Show a trigger that has arrived: as a line, or as a JSON object. Pure."""
 # How much of a payload a line shows, in characters; one of so many bytes is shown whole.
 _SHOWN = 200
 

@@ -15,6 +15,7 @@ import typer.main
 
 from crypto_trigger import __version__
 from crypto_trigger.commands import options
+from crypto_trigger.commands.ending import limits_of
 from crypto_trigger.errors import Status, Usage
 
 if TYPE_CHECKING:
@@ -208,13 +209,13 @@ def setup(
     run: Run = context.obj.run
     output = run.begin(as_json=as_json, quiet=quiet, verbose=verbose)
     settings = run.load(env_files, **flags)
-    from crypto_trigger.deadline.retry import GaveUp, Limits, Retry, complete
+    from crypto_trigger.commands.setup import setup_data, setup_line
+    from crypto_trigger.deadline.retry import GaveUp, Retry, complete
     from crypto_trigger.delivery.setup import StreamSetup
-    from crypto_trigger.reporting.words import setup_data, setup_line
 
     most = None if max_bytes is None else _size("--max-bytes", max_bytes)
     attempt = StreamSetup(settings, replicas, most, update=update, dry_run=dry_run)
-    limits = Limits.from_settings(settings, run.reading)
+    limits = limits_of(settings, run.reading)
     try:
         done = complete(Retry(limits, output.waiting).run(attempt))
     except GaveUp as end:

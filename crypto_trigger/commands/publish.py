@@ -43,18 +43,18 @@ def publish(
         run.dry_run(settings)
         return
     from crypto_trigger.deadline.retry import complete
-    from crypto_trigger.delivery import choice as brokers
+    from crypto_trigger.delivery import choice
 
     if rehearse:
-        from crypto_trigger.delivery import deliver as rehearsal
+        from crypto_trigger.delivery import deliver
 
-        rehearsed = brokers.rehearsal(settings)
-        receipt = complete(rehearsal.rehearse(draft, rehearsed, run.limits(settings), output.waiting))
-        output.detail(rehearsal.accepted(settings, receipt))
+        rehearsed = choice.rehearsal(settings)
+        receipt = complete(deliver.rehearse(draft, rehearsed, run.limits(settings), output.waiting))
+        output.detail(deliver.accepted(settings, receipt))
     else:
         from crypto_trigger.delivery.deliver import deliver
 
-        publisher = brokers.publisher(settings)
+        publisher = choice.publisher(settings)
         receipt = complete(deliver(draft, publisher, run.limits(settings), output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")

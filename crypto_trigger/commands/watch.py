@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crypto_trigger.commands import options
+from crypto_trigger.commands.ending import limits_of
 from crypto_trigger.settings.setting import Group
 
 if TYPE_CHECKING:
@@ -210,11 +211,11 @@ def listen(
     back = length("--since", since) if since is not None else None
     settings = run.load(env_files, **flags)
     from crypto_trigger.commands.listen import Bounds, Listener, start_of_process
-    from crypto_trigger.deadline.retry import Limits, complete
+    from crypto_trigger.deadline.retry import complete
     from crypto_trigger.delivery.choice import source
 
     started = start_of_process(run.started) if run.is_process else run.started
-    limits = Limits.from_settings(settings, run.reading)
+    limits = limits_of(settings, run.reading)
     triggers = source(settings, started, back)
     bounds = Bounds(count, lasts, started)
     complete(Listener(triggers, settings.subject, bounds, limits, output, output.note).run())

@@ -60,7 +60,6 @@ def _look_up(host: str, port: int) -> asyncio.Future[list[str]]:
     return answer
 
 
-# ---- brokers.greeting: """Find out why a handshake failed: connect once more and read the server's first line (INFO)."""
 # nats-py's limit, in bytes. Servers send far less.
 _LONGEST_GREETING = 32768
 

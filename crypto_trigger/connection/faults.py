@@ -414,7 +414,6 @@ RULES = (
 )
 
 
-# ---- brokers.jetstream_errors: """The table of JetStream's errors: what each `err_code` of an answer means.
 class ApiRule(NamedTuple):
     """One row: the `err_code` of a JetStream answer (nats-server, `server/errors.json`) and the error it means.
 
@@ -522,7 +521,6 @@ API_RULES = (
 )
 
 
-# ---- brokers.faults: """Turn nats-py's exceptions and the error texts of servers into our errors, by the table of faults.
 _LONGEST_TEXT = 200
 _SERVER_FAULT = 500
 

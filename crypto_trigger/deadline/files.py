@@ -115,7 +115,6 @@ def reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).lower()
 
 
-# ---- output_file: """Write a file that an option or a setting names. `-` and descriptors of this process are never replaced."""
 STDOUT = 1
 _MOST_LINKS = 40  # the kernel's limit (path_resolution(7))
 

@@ -18,7 +18,6 @@ from crypto_trigger.errors import BrokerError, Fact, Interrupted, NoAck, Unavail
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator
 
-    from crypto_trigger.settings.load import Settings
 
 T = TypeVar("T")
 # What an answer that is already due may still take after a signal, in seconds.
@@ -49,19 +48,6 @@ class Limits:
         self.backoff_max: Final = backoff_max
         self.spent: Final = spent
         self.by_slot: Final = by_slot
-
-    @classmethod
-    def from_settings(cls, settings: Settings, spent: float = 0.0, kept: float = 0.0) -> Self:
-        """Return the limits from the settings, `spent` seconds after the deadline began to count.
-
-        The attempts end `kept` seconds before the deadline of the whole run.
-        """
-        return cls(
-            settings.give_up_after.total_seconds() - kept,
-            settings.backoff_base.total_seconds(),
-            settings.backoff_max.total_seconds(),
-            spent,
-        )
 
     def ended_by_slot(self, give_up_after: float, spent: float) -> Self:
         """Return these limits with the deadline that the end of the slot sets."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from crypto_trigger.errors import ConfigError
 from crypto_trigger.settings.values import Delivery
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from datetime import timedelta
 
-    from crypto_trigger.commands.listen import Source
+    from crypto_trigger.deadline.retry import Attempt
     from crypto_trigger.delivery.deliver import Publisher, Rehearsal
     from crypto_trigger.settings.load import Settings
+    from crypto_trigger.slots.arrival import Arrival
 
 
 def publisher(settings: Settings) -> Publisher:
@@ -80,3 +82,21 @@ def source(settings: Settings, started: float, since: timedelta | None) -> Sourc
             raise ConfigError(settings.source("delivery").problem(only))
         case _:
             assert_never(settings.delivery)
+
+
+class Messages(Protocol):
+    """The triggers of one connection. `server` is its server, with what is to be known of it."""
+
+    server: str
+
+    async def next(self) -> Arrival:
+        """Return the next trigger. Raises a BrokerError if no more come from this connection."""
+
+
+class Source(Protocol):
+    """Where triggers come from. `misses` tells whether those that come while there is no connection are lost."""
+
+    misses: bool
+
+    def open(self, attempt: Attempt) -> AbstractAsyncContextManager[Messages]:
+        """Connect and subscribe: the block begins when no trigger can be missed any more. Raises a BrokerError."""

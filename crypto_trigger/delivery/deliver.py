@@ -55,7 +55,6 @@ async def deliver(
     return receipt.after(retry.attempts)
 
 
-# ---- rehearsal: """Rehearse a delivery: as a publish of the trigger, with the same retries and errors, but nothing is stored."""
 class Rehearsal(Publisher, Protocol):
     """A way to rehearse a delivery: one attempt per call.
 
@@ -83,7 +82,6 @@ def accepted(settings: Settings, receipt: Receipt) -> str:
     return f"{receipt.server} accepts {settings.credentials_in_force(server)}"
 
 
-# ---- draft: """The trigger of one run, before and after its slot is fixed."""
 class Draft:
     """The trigger of one run. Its slot is fixed at the first answer of the server and does not change after that.
 

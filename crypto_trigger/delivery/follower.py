@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from crypto_trigger.connection.phases import Phase
 from crypto_trigger.connection.servers import Servers
-from crypto_trigger.delivery import layout
 from crypto_trigger.delivery.reading import mapped
 from crypto_trigger.delivery.stream import NANOSECONDS, Info, Stream
 from crypto_trigger.delivery.subscriber import Inbox
 from crypto_trigger.errors import BrokerError, Fact, Unavailable, Unusable
 from crypto_trigger.slots.arrival import Arrival
+from crypto_trigger.slots.subjects import takes
 from crypto_trigger.slots.trigger import Stored
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Follower:
             )
         patterns = config.get("subjects")
         if isinstance(patterns, list) and patterns and not config.get("sources"):
-            if not layout.takes([p for p in patterns if isinstance(p, str)], subject):
+            if not takes([p for p in patterns if isinstance(p, str)], subject):
                 from crypto_trigger.settings.command_line import command_line
 
                 raise Unusable(

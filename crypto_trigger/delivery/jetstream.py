@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from crypto_trigger.connection.servers import Servers
 from crypto_trigger.delivery.stream import Info, Last, LostRace, Stream
 from crypto_trigger.errors import BrokerError, Fact, NoAck, Outcome, Unavailable, Unusable
+from crypto_trigger.slots.subjects import takes
 from crypto_trigger.slots.times import format_duration, rfc3339
 from crypto_trigger.slots.trigger import Receipt, Stored, Trigger
 
@@ -128,9 +129,9 @@ class Publisher:
         patterns = config.get("subjects")
         self._taken = isinstance(patterns, list) and trigger.subject in patterns
         if config and not self._taken:
-            from crypto_trigger.delivery import layout  # where the stream names the subject, it is not needed
+            from crypto_trigger.delivery import configuration  # where the stream names the subject, it is not needed
 
-            self._taken = layout.takes(layout.subjects(config), trigger.subject)
+            self._taken = takes(configuration.subjects(config), trigger.subject)
             if not self._taken:
                 await stream.refuse_other(trigger.subject)
 

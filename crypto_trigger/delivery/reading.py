@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,16 +18,16 @@ from crypto_trigger.connection.phases import Phase
 from crypto_trigger.connection.servers import Servers
 from crypto_trigger.delivery.stream import NANOSECONDS, Info, Stream, parse_time
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Unusable
-from crypto_trigger.monitoring.coverage import Memory
-from crypto_trigger.monitoring.verdict import Consumer
 from crypto_trigger.settings.load import Settings
 from crypto_trigger.settings.masking import escaped
 from crypto_trigger.settings.values import Delivery
+from crypto_trigger.slots.contents import Consumer, Held, Memory
+from crypto_trigger.slots.subjects import capture
 from crypto_trigger.slots.times import format_duration
-from crypto_trigger.slots.trigger import Reading, Stored
+from crypto_trigger.slots.trigger import Stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from nats.aio.msg import Msg
 
@@ -59,64 +59,16 @@ _PENDING = "Nats-Num-Pending"
 _NO_BATCHES = (Fact.NO_RESPONDERS, Fact.NO_PERMISSION, Fact.NO_ANSWER)
 
 
-class Held(NamedTuple):
-    """What the stream holds of the subject.
-
-    `server` is the server that was asked. `reading` is the server's time and ours; None where the server does not tell
-    its time (before 2.10): `now` is this host's time then. `config` is the stream's configuration, and `created` the
-    time it was created, if known. `subject` is the one that messages are stored under, where the stream or the account
-    maps the published one to another. `first` and `newest` are the first and the last message of the subject that are
-    still there; the first is no marker of the server's own, unless there are only markers. `messages` are all since the
-    start of the window, oldest first, markers included. `memory` tells how much of it all the stream still holds.
-    `last_seq` is the sequence of its newest message of all subjects, 0 if it is not known. `is_clustered` tells whether
-    the stream is in a cluster.
-    """
-
-    server: str
-    reading: Reading | None
-    now: datetime
-    config: Mapping[str, Any]
-    created: datetime | None
-    subject: str
-    first: Stored | None
-    newest: Stored | None
-    messages: tuple[Stored, ...]
-    memory: Memory = Memory()
-    last_seq: int = 0
-    is_clustered: bool = False
-
-    @property
-    def answered(self) -> str:
-        """What is to be known of the server that answered, for `--verbose`."""
-        clock = "" if self.reading else "; it does not tell its time, so that the clock of this host decides"
-        return f"{self.server} answered{clock}"
-
-    @property
-    def forgets(self) -> bool:
-        """Whether the stream removes messages once they are consumed, so that what is not there may have been there."""
-        return self.config.get("retention") in ("workqueue", "interest")
-
-    def require_memory(self) -> None:
-        """Raise Unusable if the stream removes messages once they are consumed."""
-        if self.forgets:
-            raise Unusable(
-                f"{self.server}: stream {self.config.get('name')} removes messages once they are consumed (retention "
-                f"{self.config.get('retention')}): which slots were missed cannot be known",
-                "see the triggers as they come with: crypto-trigger listen",
-                Fact.STREAM_FORGETS,
-            )
-
-
 class Reader:
     """Reads what the stream of the settings holds of their subject, back to `back` before now. One attempt per call."""
 
-    def __init__(self, settings: "Settings", back: timedelta) -> None:
+    def __init__(self, settings: Settings, back: timedelta) -> None:
         """Load credentials and certificates. Raises ConfigError if they cannot be used, or nothing is stored."""
         self._servers = servers_that_store(settings)
         self._settings = settings
         self._back = back
 
-    async def __call__(self, attempt: "Attempt") -> Held:
+    async def __call__(self, attempt: Attempt) -> Held:
         """Make one attempt. Raises a BrokerError."""
         async with self._servers.connect(attempt) as connection:
             return await read(Stream(connection, self._settings), self._settings.subject, self._back)
@@ -292,7 +244,7 @@ class _Look(NamedTuple):
             pass
         return found if more else None
 
-    def _take(self, message: "Msg", found: list[Stored]) -> bool | None:
+    def _take(self, message: Msg, found: list[Stored]) -> bool | None:
         """Add a message of the answer to `found`. Return None if more follow, else whether the answer is a batch."""
         headers = message.headers or {}
         if _SEQUENCE not in headers:
@@ -392,7 +344,7 @@ def mapped(stream: Stream, info: Info, subject: str) -> str:
     if not isinstance(transform, dict):
         return subject
     source, target = str(transform.get("src") or ">"), str(transform.get("dest") or "")
-    captured = _captured(source.split("."), subject.split("."))
+    captured = capture(source.split("."), subject.split("."))
     if captured is None or not target:
         return subject
     wildcards, rest = captured
@@ -414,19 +366,6 @@ def mapped(stream: Stream, info: Info, subject: str) -> str:
     return ".".join(tokens)
 
 
-def _captured(pattern: list[str], tokens: list[str]) -> tuple[list[str], list[str]] | None:
-    """Return what the wildcards `*` and the last `>` of a subject's pattern stand for, or None if it does not match."""
-    wildcards: list[str] = []
-    for position, part in enumerate(pattern):
-        if part == ">":
-            return (wildcards, tokens[position:]) if position < len(tokens) else None
-        if position >= len(tokens) or part not in ("*", tokens[position]):
-            return None
-        if part == "*":
-            wildcards.append(tokens[position])
-    return (wildcards, []) if len(pattern) == len(tokens) else None
-
-
 def _before(moment: datetime, length: timedelta) -> datetime:
     """Return the time `length` before `moment`, but not before 1970."""
     earliest = datetime(1970, 1, 1, tzinfo=UTC)
@@ -438,7 +377,6 @@ def _rfc3339(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-# ---- brokers.inspection: """Read what `check` looks at: what the stream holds of the subject, and how far its consumers are."""
 # A leader that was frozen learns within this time, in seconds, that there is another one: from its first heartbeat.
 _SETTLES = 1.0
 # So many of the consumers that exist are named in place of one that does not.

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, assert_never
 
 from crypto_trigger.connection.servers import Servers
-from crypto_trigger.delivery import layout
+from crypto_trigger.delivery import configuration
 from crypto_trigger.delivery.stream import Stream
 from crypto_trigger.errors import BrokerError, ConfigError, Fact, Interrupted, Status, Unusable
 from crypto_trigger.settings.command_line import command_line
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 # What to do about a refusal, by its `err_code`.
 _REMEDIES = {
-    layout.TOO_MANY_STREAMS: "remove one, or store the triggers in an existing one: --stream NAME",
-    layout.STORAGE_FULL: "ask for less with --max-bytes, or raise the limits of the account or of the server",
-    layout.NO_TIER: "ask for another number with --replicas",
-    layout.TOO_MANY_BYTES: "ask for less with --max-bytes",
+    configuration.TOO_MANY_STREAMS: "remove one, or store the triggers in an existing one: --stream NAME",
+    configuration.STORAGE_FULL: "ask for less with --max-bytes, or raise the limits of the account or of the server",
+    configuration.NO_TIER: "ask for another number with --replicas",
+    configuration.TOO_MANY_BYTES: "ask for less with --max-bytes",
 }
 
 
@@ -51,8 +51,8 @@ class SetupResult:
     change: Change
     stream: str
     server: str
-    differences: tuple[layout.Difference, ...] = ()
-    notes: tuple[layout.Note, ...] = ()
+    differences: tuple[configuration.Difference, ...] = ()
+    notes: tuple[configuration.Note, ...] = ()
     created: Mapping[str, str] = field(default_factory=dict)
     hint: str = ""
 
@@ -127,7 +127,9 @@ class StreamSetup:
 
     async def _create(self, stream: Stream) -> SetupResult:
         settings = self._settings
-        config = layout.new(settings.stream, settings.subject, settings.every, self._replicas or 1, self._max_bytes)
+        config = configuration.new(
+            settings.stream, settings.subject, settings.every, self._replicas or 1, self._max_bytes
+        )
         if self._dry_run:
             if owner := await stream.owner(self._settings.subject):
                 raise self._overlap(stream, owner)
@@ -136,15 +138,15 @@ class StreamSetup:
         else:
             await self._change(stream, "STREAM.CREATE", config)
             change = Change.CREATED
-        return self._result(change, stream, created=layout.properties(config))
+        return self._result(change, stream, created=configuration.properties(config))
 
     async def _compare(self, stream: Stream, existing: Mapping[str, Any]) -> SetupResult:
         settings = self._settings
-        if obstacle := layout.obstacle(existing, settings.every):
+        if obstacle := configuration.obstacle(existing, settings.every):
             raise Unusable(f"{stream.connection.server}: {obstacle.problem}", obstacle.remedy)
-        wanted = layout.mended(existing, settings.subject, settings.every, self._replicas)
-        differences = layout.differences(existing, wanted)
-        notes = layout.notes(existing, settings.subject, settings.every, self._replicas, self._max_bytes)
+        wanted = configuration.mended(existing, settings.subject, settings.every, self._replicas)
+        differences = configuration.differences(existing, wanted)
+        notes = configuration.notes(existing, settings.subject, settings.every, self._replicas, self._max_bytes)
         notes = tuple(sorted((*notes, *await self._copies(stream, existing))))
         if not differences:
             return self._result(Change.UNCHANGED, stream, notes=notes)
@@ -190,17 +192,17 @@ class StreamSetup:
             if error.fact == Fact.NO_PERMISSION:
                 return
             raise
-        if over := layout.over_limit(account, config):
+        if over := configuration.over_limit(account, config):
             code, problem = over
             raise Unusable(f"{stream.connection.server}: {problem}", self._remedy(code), Fact.ACCOUNT_LIMIT)
 
-    async def _copies(self, stream: Stream, existing: Mapping[str, Any]) -> tuple[layout.Note, ...]:
+    async def _copies(self, stream: Stream, existing: Mapping[str, Any]) -> tuple[configuration.Note, ...]:
         """Return notes about what copies the stream's messages and may refuse triggers, as far as that may be asked."""
         if self._settings.guard == "msg-id":
             return ()
-        notes = layout.copies(existing, self._settings.subject)
+        notes = configuration.copies(existing, self._settings.subject)
         version = stream.connection.version
-        if not version or version >= layout.MIRRORS_CHECK:
+        if not version or version >= configuration.MIRRORS_CHECK:
             return notes
         try:
             streams = await stream.configs()
@@ -208,12 +210,12 @@ class StreamSetup:
             if error.fact == Fact.NO_PERMISSION:
                 return notes
             raise
-        return (*notes, *layout.copied_by(existing, streams, version))
+        return (*notes, *configuration.copied_by(existing, streams, version))
 
     def _remedy(self, code: int) -> str:
         """Return what to do about a refusal with this `err_code`."""
-        if code == layout.BYTES_REQUIRED:
-            enough = format_size(layout.enough_bytes(self._settings.every))
+        if code == configuration.BYTES_REQUIRED:
+            enough = format_size(configuration.enough_bytes(self._settings.every))
             return f"give it one with: {self._command('--max-bytes', enough)}"
         return _REMEDIES.get(code, "change the option that asks for it, or create the stream with the nats CLI")
 

@@ -450,7 +450,6 @@ def parse_time(text: object) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-# ---- brokers.jetstream_answers: """The answers of JetStream to a publish and to a read, decoded as nats-py does it, but without its JetStream classes.
 # No `from __future__ import annotations` here: defining a NamedTuple would then load more.
 
 

@@ -72,7 +72,6 @@ class _Messages:
                 return arrival
 
 
-# ---- brokers.inbox: """A subscription whose messages are taken one by one, with a time limit for each, and none is lost by a limit."""
 class Inbox:
     """The messages of one subscription, in the order in which they came."""
 

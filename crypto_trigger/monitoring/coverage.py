@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from crypto_trigger.slots.contents import Memory
 from crypto_trigger.slots.times import format_duration
 from crypto_trigger.slots.trigger import Slot, Stored
 
@@ -70,31 +71,6 @@ class Entry(NamedTuple):
     def lateness(self) -> timedelta | None:
         """The time from the slot's start until its trigger was stored; negative for an early one."""
         return self.trigger.stored_at - self.slot.start if self.trigger else None
-
-
-class Memory(NamedTuple):
-    """How much of what a stream was given it still holds.
-
-    `created` is the time it was created, if known. `since` is the time from which on it has removed nothing from its
-    beginning; None if it has never removed anything there. `holes` tells that it has removed messages further on, too.
-    `limits` are those of its limits by which it removes messages, in words.
-    """
-
-    created: datetime | None = None
-    since: datetime | None = None
-    holes: bool = False
-    limits: tuple[str, ...] = ()
-
-    def holds(self, moment: datetime) -> bool:
-        """Tell whether everything that was stored since `moment` is still there."""
-        if self.holes:
-            return False
-        return self.since is None or self.since <= max(moment, self.created or moment)
-
-    @property
-    def loss(self) -> str:
-        """Why messages may be missing, in words: `removed messages (max_msgs 100)`."""
-        return "has removed messages" + (f" ({', '.join(self.limits)})" if self.limits else "")
 
 
 class Window(NamedTuple):

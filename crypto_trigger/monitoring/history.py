@@ -10,11 +10,10 @@ from itertools import pairwise
 from math import ceil
 from typing import NamedTuple, Self
 
-from crypto_trigger.monitoring.coverage import Cadence, Entry, Memory, State, Window, entries
-from crypto_trigger.slots.trigger import Slot, Stored
+from crypto_trigger.monitoring.coverage import Cadence, Entry, State, Window, entries
+from crypto_trigger.slots.contents import Memory
+from crypto_trigger.slots.trigger import Slot, Stored, source
 
-# The source of what the server's message scheduler stores: the headers are those of the schedule.
-SCHEDULE = "nats-schedule"
 UNKNOWN = "unknown"
 
 
@@ -106,11 +105,6 @@ class History(NamedTuple):
     def claimed(self, entry: Entry) -> Slot | None:
         """Return the later slot that the trigger's `ce-time` names, or None: its publisher's clock is ahead."""
         return self.cadence.claimed(entry.trigger) if entry.trigger else None
-
-
-def source(message: Stored) -> str | None:
-    """Return who published a message: its `ce-source`, or `nats-schedule`; None if it does not say."""
-    return SCHEDULE if message.scheduler else message.source
 
 
 def _longest_gap(found: tuple[Entry, ...], now: datetime) -> Gap:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Self, assert_never
 
 from crypto_trigger.monitoring.coverage import Entry, State, known_since, runs
-from crypto_trigger.monitoring.history import UNKNOWN, source
+from crypto_trigger.monitoring.history import UNKNOWN
+from crypto_trigger.reporting.spans import Line, Span, Style
 from crypto_trigger.settings.masking import escaped
 from crypto_trigger.slots.times import approximate, format_duration
+from crypto_trigger.slots.trigger import source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from crypto_trigger.monitoring.coverage import Entry
     from crypto_trigger.monitoring.history import History
@@ -30,30 +30,6 @@ _WIDE = 60
 _NAME_WIDTH = 14
 _MINUTE, _DAY = timedelta(minutes=1), timedelta(days=1)
 _BETWEEN = "   "
-
-
-class Style(StrEnum):
-    """What a text is, for its color."""
-
-    PLAIN = "plain"
-    TITLE = "title"
-    FAINT = "faint"
-    TRIGGERED = "triggered"
-    LATE = "late"
-    MISSED = "missed"
-    OVERDUE = "overdue"
-    PENDING = "pending"
-    UNKNOWN = "unknown"
-
-
-class Span(NamedTuple):
-    """A text and its style."""
-
-    text: str
-    style: Style = Style.PLAIN
-
-
-Line = tuple[Span, ...]
 
 
 def picture(history: History, width: int, *, ascii_only: bool = False) -> list[Line]:
@@ -279,7 +255,6 @@ def _ascii(text: str) -> str:
     return escaped(text).encode("ascii", "backslashreplace").decode()
 
 
-# ---- strip: """Lay slots out in rows that fit a terminal: how many in a row, and in what groups. Pure."""
 # No `from __future__ import annotations` here: a named tuple would compile each field's annotation from its text, on
 # every run.
 

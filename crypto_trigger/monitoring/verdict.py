@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from crypto_trigger.delivery.layout import takes
 from crypto_trigger.monitoring.coverage import Cadence, Entry, State, Window, entries, known_since, runs
+from crypto_trigger.slots.contents import Consumer, Held
+from crypto_trigger.slots.subjects import takes
 from crypto_trigger.slots.times import approximate, format_duration, rfc3339
 from crypto_trigger.slots.trigger import Slot, Stored
 
 if TYPE_CHECKING:
-    from crypto_trigger.delivery.reading import Held
+    from crypto_trigger.slots.contents import Held
 
 # A window has at least the present slot and these many finished ones, so that a long slot's miss is seen, too.
 _LEAST_FINISHED = 2
@@ -58,29 +59,6 @@ class Thresholds(NamedTuple):
         if age > self.consumer_critical:
             return Level.CRITICAL
         return Level.WARNING if age > self.consumer_warn else Level.OK
-
-
-class Consumer(NamedTuple):
-    """What the server says of a consumer. All up to the sequence `floor` is acknowledged, given up or not its own.
-
-    `takes` are the subjects that it takes (none: all of the stream). `paused` is the time until it goes on, or None.
-    `idle` is true if nothing is to be delivered and no acknowledgement is awaited: what is beyond the floor then was
-    delivered as often as the consumer allows (`max_deliver`). `acknowledges` is false with the ack policy none, `begun`
-    if nothing has been delivered yet. `beyond` tells that the floor is beyond the end of the stream. Of a consumer that
-    does not exist, `others` are the names of some that do, and `more` is how many there are besides.
-    """
-
-    name: str
-    exists: bool = True
-    takes: Sequence[str] = ()
-    floor: int = 0
-    paused: timedelta | None = None
-    idle: bool = False
-    acknowledges: bool = True
-    begun: bool = True
-    beyond: bool = False
-    others: Sequence[str] = ()
-    more: int = 0
 
 
 class Backlog(NamedTuple):

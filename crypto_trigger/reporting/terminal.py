@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from crypto_trigger.deadline.retry import Wait
-    from crypto_trigger.monitoring.picture import Line
     from crypto_trigger.reporting.report import Report
+    from crypto_trigger.reporting.spans import Line
     from crypto_trigger.settings.values import LogFormat
 
 # The styles of a picture, in rich's words. The colors are the terminal's own, which suit its background.

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from crypto_trigger.settings.contexts import Value
     from crypto_trigger.settings.env_file import Entry
-    from crypto_trigger.settings.setting import Source
 
 __all__ = ["SETTINGS", "Settings", "explain", "load"]
 
@@ -325,7 +324,6 @@ def _encrypted(parsed: Mapping[str, Any]) -> tuple[values.Address, ...]:
     return tuple(server._replace(tls=True) for server in servers) if wanted else servers
 
 
-# ---- agreement: """Check the settings that depend on each other. Pure: values in, problems out."""
 _LONE_USER = (
     "needs NATS_PASSWORD or NATS_PASSWORD_FILE beside it: alone it is a token, which a list of processes would show; "
     "set NATS_TOKEN for that"

@@ -6,8 +6,7 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
-from crypto_trigger.monitoring.history import source
-from crypto_trigger.slots.trigger import Slot, Stored
+from crypto_trigger.slots.trigger import Slot, Stored, source
 
 
 class Arrival(NamedTuple):

@@ -306,3 +306,12 @@ def _parse_time(text: str | None) -> datetime | None:
 def _cloudevents(value: str) -> str:
     """Percent-encode a header value as the CloudEvents protocol bindings ask (HTTP binding 1.0.2, section 3.1.3.2)."""
     return "".join(c if "!" <= c <= "~" and c not in '"%' else quote(c) for c in value)
+
+
+# The source of what the server's message scheduler stores: the headers are those of the schedule.
+SCHEDULE = "nats-schedule"
+
+
+def source(message: Stored) -> str | None:
+    """Return who published a message: its `ce-source`, or `nats-schedule`; None if it does not say."""
+    return SCHEDULE if message.scheduler else message.source

@@ -14,10 +14,10 @@ from support.shell import ROOT, console, do
 from support.streams import put
 
 from crypto_trigger.commands.server import Server
-from crypto_trigger.delivery.reading import Held
-from crypto_trigger.monitoring.coverage import Cadence, Memory
+from crypto_trigger.monitoring.coverage import Cadence
 from crypto_trigger.monitoring.plugin import Answer, data, nagios
-from crypto_trigger.monitoring.verdict import Consumer, Thresholds, examine
+from crypto_trigger.monitoring.verdict import Thresholds, examine
+from crypto_trigger.slots.contents import Consumer, Held, Memory
 from crypto_trigger.slots.times import instant
 from crypto_trigger.slots.trigger import Reading, Stored
 

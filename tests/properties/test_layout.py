@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crypto_trigger.delivery import layout
+from crypto_trigger.delivery import configuration
 
 SECOND = 10**9
 MINUTE = 60 * SECOND
@@ -23,8 +23,8 @@ EVERY = timedelta(minutes=15)
 )
 def test_a_mended_configuration_differs_in_nothing_else_and_needs_nothing_more(rest, subjects, window):
     config = {"name": "S", **rest, "subjects": subjects, "duplicate_window": window}
-    wanted = layout.mended(config, "crypto.update", EVERY)
+    wanted = configuration.mended(config, "crypto.update", EVERY)
     assert {name for name in wanted if wanted[name] != config.get(name)} <= {"subjects", "duplicate_window", "no_ack"}
     assert wanted["subjects"][: len(subjects)] == subjects
     assert wanted["duplicate_window"] >= max(window, 30 * MINUTE)
-    assert layout.differences(wanted, layout.mended(wanted, "crypto.update", EVERY)) == ()
+    assert configuration.differences(wanted, configuration.mended(wanted, "crypto.update", EVERY)) == ()

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_trigger.delivery.reading import Held
 from crypto_trigger.monitoring.coverage import Cadence, State
-from crypto_trigger.monitoring.verdict import Consumer, Level, Thresholds, approximate, examine, window_length
+from crypto_trigger.monitoring.verdict import Level, Thresholds, approximate, examine, window_length
+from crypto_trigger.slots.contents import Consumer, Held
 from crypto_trigger.slots.times import instant
 from crypto_trigger.slots.trigger import Reading, Stored
 

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from support.looking import EARLY, HOUR, NOW, QUARTER, look
 
-from crypto_trigger.monitoring.coverage import MOST_SLOTS, Entry, Memory, State, Window, check_since, entries
+from crypto_trigger.monitoring.coverage import MOST_SLOTS, Entry, State, Window, check_since, entries
+from crypto_trigger.slots.contents import Memory
 from crypto_trigger.slots.times import instant, rfc3339
 from crypto_trigger.slots.trigger import Slot, Stored
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from crypto_trigger.commands.history import history_data, history_text
-from crypto_trigger.monitoring.coverage import Cadence, Memory, State
+from crypto_trigger.monitoring.coverage import Cadence, State
 from crypto_trigger.monitoring.history import History, Lateness
+from crypto_trigger.slots.contents import Memory
 from crypto_trigger.slots.times import instant
 from crypto_trigger.slots.trigger import Slot, Stored
 

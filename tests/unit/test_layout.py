@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from crypto_trigger.delivery import layout
+from crypto_trigger.delivery import configuration
 
 SECOND = 10**9
 MINUTE = 60 * SECOND
@@ -31,19 +31,21 @@ FITS = {
 def mended(**changes):
     """What `mended` changes in a stream that fits but for `changes`."""
     config = FITS | changes
-    wanted = layout.mended(config, "crypto.update", EVERY)
+    wanted = configuration.mended(config, "crypto.update", EVERY)
     return {name: value for name, value in wanted.items() if name not in config or config[name] != value}
 
 
 def noted(**changes):
-    return [(note.name, note.found, note.created) for note in layout.notes(FITS | changes, "crypto.update", EVERY)]
+    return [
+        (note.name, note.found, note.created) for note in configuration.notes(FITS | changes, "crypto.update", EVERY)
+    ]
 
 
 def test_a_stream_that_is_created_fits_and_leaves_nothing_to_note():
-    config = layout.new("S", "crypto.update", EVERY)
-    assert layout.mended(config, "crypto.update", EVERY) == config
-    assert layout.notes(config, "crypto.update", EVERY) == ()
-    assert layout.obstacle(config, EVERY) is None
+    config = configuration.new("S", "crypto.update", EVERY)
+    assert configuration.mended(config, "crypto.update", EVERY) == config
+    assert configuration.notes(config, "crypto.update", EVERY) == ()
+    assert configuration.obstacle(config, EVERY) is None
 
 
 @pytest.mark.parametrize(
@@ -72,9 +74,9 @@ def test_only_what_one_trigger_per_slot_needs_is_changed(found, change):
 
 
 def test_replicas_are_changed_if_asked_for():
-    wanted = layout.mended(FITS, "crypto.update", EVERY, replicas=3)
-    assert layout.differences(FITS, wanted) == (layout.Difference("num_replicas", "1", "3"),)
-    assert layout.notes(FITS | {"num_replicas": 5}, "crypto.update", EVERY, replicas=3) == ()
+    wanted = configuration.mended(FITS, "crypto.update", EVERY, replicas=3)
+    assert configuration.differences(FITS, wanted) == (layout.Difference("num_replicas", "1", "3"),)
+    assert configuration.notes(FITS | {"num_replicas": 5}, "crypto.update", EVERY, replicas=3) == ()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_what_does_not_concern_the_triggers_is_not_noted():
 
 
 def test_a_note_says_what_a_choice_means_for_the_triggers():
-    (note,) = layout.notes(FITS | {"retention": "workqueue"}, "crypto.update", EVERY)
+    (note,) = configuration.notes(FITS | {"retention": "workqueue"}, "crypto.update", EVERY)
     assert note.effect == "once a trigger is consumed, only the duplicate window protects its slot"
 
 
@@ -120,17 +122,17 @@ def test_a_note_says_what_a_choice_means_for_the_triggers():
     ],
 )
 def test_what_no_update_can_mend_is_an_obstacle(found, says):
-    assert says in layout.obstacle(FITS | found, EVERY).problem
+    assert says in configuration.obstacle(FITS | found, EVERY).problem
 
 
 @pytest.mark.parametrize("found", [{"max_age": 0}, {"max_age": 30 * MINUTE}, {"sources": [{"name": "A"}]}])
 def test_what_leaves_room_for_the_window_is_no_obstacle(found):
-    assert layout.obstacle(FITS | found, EVERY) is None
+    assert configuration.obstacle(FITS | found, EVERY) is None
 
 
 def test_of_many_subjects_the_first_and_the_added_one_are_told():
     config = FITS | {"subjects": [f"s{n}" for n in range(100)]}
-    (difference,) = layout.differences(config, layout.mended(config, "crypto.update", EVERY))
+    (difference,) = configuration.differences(config, configuration.mended(config, "crypto.update", EVERY))
     assert difference.found == "s0, s1, s2, s3, (95 more), s99"
     assert difference.wanted == "s0, s1, s2, s3, (96 more), crypto.update"
 
@@ -156,12 +158,12 @@ def test_of_many_subjects_the_first_and_the_added_one_are_told():
     ],
 )
 def test_a_pattern_takes_a_subject_as_nats_has_it(pattern, subject, taken):
-    assert layout.takes([pattern], subject) is taken
+    assert configuration.takes([pattern], subject) is taken
 
 
 def test_one_pattern_that_takes_the_subject_is_enough_and_none_is_not():
-    assert layout.takes(["x", "a.*"], "a.b")
-    assert not layout.takes([], "a.b")
+    assert configuration.takes(["x", "a.*"], "a.b")
+    assert not configuration.takes([], "a.b")
 
 
 ACCOUNT = {"limits": {"max_streams": -1, "max_storage": -1, "storage_max_stream_bytes": -1}}
@@ -180,11 +182,11 @@ ACCOUNT = {"limits": {"max_streams": -1, "max_storage": -1, "storage_max_stream_
     ],
 )
 def test_an_account_s_limits_are_those_of_the_replicas_where_it_has_such(account, says):
-    found = layout.over_limit(account, layout.new("S", "crypto.update", EVERY))
+    found = configuration.over_limit(account, configuration.new("S", "crypto.update", EVERY))
     assert found is None if says is None else says in found[1]
 
 
 def test_a_stream_of_the_same_name_in_another_account_is_not_this_one():
     elsewhere = {"name": "A", "external": {"api": "$JS.other.API"}}
     others = [{"name": "M", "mirror": elsewhere}, {"name": "N", "sources": [elsewhere]}, {"name": "O"}]
-    assert layout.copied_by({"name": "A"}, others, (2, 9)) == ()
+    assert configuration.copied_by({"name": "A"}, others, (2, 9)) == ()

@@ -7,7 +7,8 @@ import pytest
 from support.histories import NOW, ago, history, texts
 
 from crypto_trigger.monitoring.coverage import State
-from crypto_trigger.monitoring.picture import MARKS, Style, mark, short, span
+from crypto_trigger.monitoring.picture import MARKS, mark, short, span
+from crypto_trigger.reporting.spans import Style
 from crypto_trigger.slots.times import instant
 from crypto_trigger.slots.trigger import Stored
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from crypto_trigger.settings.values import format_size
+from crypto_trigger.slots.subjects import takes
 from crypto_trigger.slots.times import format_duration
 
 Config = Mapping[str, Any]
@@ -251,21 +252,6 @@ def subjects(config: Config) -> tuple[str, ...]:
     """Return the subjects of a configuration, as far as they are texts."""
     found = config.get("subjects")
     return tuple(pattern for pattern in found if isinstance(pattern, str)) if isinstance(found, list) else ()
-
-
-def takes(patterns: Sequence[str], subject: str) -> bool:
-    """Tell whether one of a stream's subjects, wildcards included, takes the literal `subject`."""
-    tokens = subject.split(".")
-    return any(_matches(tokens, pattern.split(".")) for pattern in patterns)
-
-
-def _matches(tokens: Sequence[str], pattern: Sequence[str]) -> bool:
-    for position, part in enumerate(pattern):
-        if part == ">":
-            return len(tokens) > position
-        if position >= len(tokens) or part not in ("*", tokens[position]):
-            return False
-    return len(tokens) == len(pattern)
 
 
 def _show(name: str, value: Any) -> str:  # noqa: ANN401 - a value of the API's JSON
