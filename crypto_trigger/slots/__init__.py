@@ -1,1 +1,1 @@
-"""slots."""
+"""Times, slots, triggers, subjects, and what was read of a stream. Pure."""

@@ -1,4 +1,4 @@
-"""Imports point down only, and each library lives in one room."""
+"""Each package imports only from those that the picture allows, and each library lives in one room."""
 
 import ast
 import re
@@ -12,57 +12,27 @@ import pytest
 import crypto_trigger
 
 HOME = Path(crypto_trigger.__file__).parent
-# Each floor may import from those below it, and from nothing beside or above it.
-FLOORS = (
-    {"__main__"},
-    {"entry"},
-    {"cli"},
-    {"watch"},
-    {"checking", "publishing"},
-    {"call"},
-    {"plugin"},
-    {"completion", "options", "run", "demo"},
-    {"listener", "views"},
-    {"rehearsal"},
-    {"delivery", "output", "report_file", "metrics_file", "state_file", "pings"},
-    {"render", "plugin_formats", "arrival_formats", "picture"},
-    {"report"},
-    # The servers as we see them, on several floors.
-    {"brokers"},
-    {"brokers.follower", "brokers.subscriber"},
-    {"brokers.jetstream_rehearsal"},
-    {"brokers.jetstream", "brokers.core", "brokers.streaming", "brokers.setup", "brokers.inspection"},
-    {"brokers.held"},
-    {"brokers.stream", "brokers.streaming_wire", "brokers.inbox"},
-    {"brokers.servers", "brokers.other_answers"},
-    {"brokers.connection"},
-    {"brokers.access", "brokers.faults", "brokers.greeting", "brokers.resolver"},
-    {"brokers.tls", "brokers.fault_table", "brokers.jetstream_answers", "brokers.jetstream_errors"},
-    {"brokers.failures"},
-    {"retry", "server", "draft", "command_line", "web"},
-    {"lookback"},
-    {"settings"},
-    {"table"},
-    {"agreement"},
-    {"setting", "contexts", "env_file"},
-    {"arrival"},
-    {"history", "strip", "findings"},
-    {"freshness"},
-    {"certificates", "trigger", "credentials", "layout", "web_address"},
-    {"exposition", "help_page", "values"},
-    {"output_file"},
-    {"streams"},
-    {"errors", "signals", "files", "libraries", "masking"},
-    {"__init__"},
-)
+# What the modules of each package may import beside their own package and `errors`. Imports for types count, too.
+ARROWS = {
+    "commands": {"reporting", "monitoring", "delivery", "connection", "settings", "slots", "deadline"},
+    "reporting": {"settings", "slots", "deadline"},
+    "monitoring": {"reporting", "settings", "slots"},
+    "delivery": {"connection", "settings", "slots", "deadline"},
+    "connection": {"settings", "deadline"},
+    "settings": {"slots", "deadline"},
+    "slots": set(),
+    "deadline": {"slots"},
+}
+# Modules that stand beside the packages, and what of the package they may import.
+TOP = {"__init__": set(), "errors": set(), "__main__": set(ARROWS)}
 ROOMS = {
-    "typer": {"cli", "completion", "options", "watch"},
-    "backoff": {"retry"},
-    "rich": {"output"},
-    "nats": {"brokers."},
-    "nkeys": {"brokers."},
-    "dotenv": {"env_file"},
-    "subprocess": {"server"},
+    "typer": {"commands."},
+    "backoff": {"deadline.retry"},
+    "rich": {"reporting.terminal"},
+    "nats": {"connection.", "delivery."},
+    "nkeys": {"connection."},
+    "dotenv": {"settings.env_file"},
+    "subprocess": {"commands.server"},
 }
 DISTRIBUTIONS = {"dotenv": "python-dotenv", "nats": "nats-py", "nkeys": "nats-py", "subprocess": None}
 
@@ -72,21 +42,9 @@ def name_of(path):
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
-def running(node):
-    """A tree's nodes without what only a type checker sees."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-            for branch in child.orelse:
-                yield branch
-                yield from running(branch)
-            continue
-        yield child
-        yield from running(child)
-
-
 def imports(tree):
-    """The full names a module imports, at its top or within a function."""
-    for node in running(tree):
+    """The full names a module imports, anywhere in it."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -117,20 +75,31 @@ def ours(full_name):
     return ".".join(parts) or "__init__"
 
 
-def floor(module):
-    return next(number for number, names in enumerate(FLOORS) if module in names)
-
-
-def test_every_module_has_its_floor():
-    assert sorted(FILES) == sorted(name for names in FLOORS for name in names)
+def test_every_module_is_in_a_package_of_the_picture():
+    assert {module.partition(".")[0] for module in FILES} == set(ARROWS) | set(TOP)
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_imports_point_down(module):
+def test_imports_follow_the_arrows(module):
+    package = module.partition(".")[0]
+    allowed = TOP[package] if package in TOP else {*ARROWS[package], package}
     for name in imported(module):
         target = ours(name)
-        if target is not None and target != "__init__":
-            assert floor(target) > floor(module), f"{module} imports {name}"
+        if target is not None and target not in ("__init__", "errors"):
+            assert target.partition(".")[0] in allowed, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("package", ARROWS)
+def test_a_package_by_itself_imports_nothing(package):
+    assert imported(package) == ()
+
+
+def test_the_arrows_have_no_circle():
+    left = dict(ARROWS)
+    while left:
+        ends = {package for package, targets in left.items() if not targets & set(left)}
+        assert ends, f"a circle in {sorted(left)}"
+        left = {package: targets for package, targets in left.items() if package not in ends}
 
 
 def test_one_library_has_one_room():
@@ -153,9 +122,9 @@ def test_every_library_has_a_room_that_uses_it_and_is_asked_for():
     } - {None}
 
 
-def test_only_output_writes_to_stdout_and_stderr():
+def test_only_the_terminal_writes_to_stdout_and_stderr():
     for path in HOME.rglob("*.py"):
-        if name_of(path) not in {"output", "cli"}:
+        if name_of(path) not in {"reporting.terminal", "commands.program"}:
             assert not re.search(r"\bsys\.(stdout|stderr)\b|\bprint\(", path.read_text()), path
 
 

@@ -117,7 +117,9 @@ def test_what_counts_as_a_message(text, counts):
     assert is_message(text) == counts
 
 
-@pytest.mark.parametrize("module", ["cli", "values", "retry", "brokers/stream", "brokers/setup"])
+@pytest.mark.parametrize(
+    "module", ["commands/program", "settings/values", "deadline/retry", "delivery/stream", "delivery/setup"]
+)
 def test_a_message_that_is_new_is_found(module, tmp_path):
     source = HOME / f"{module}.py"
     copy = tmp_path / source.relative_to(HOME)

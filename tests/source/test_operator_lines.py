@@ -21,7 +21,7 @@ KINDS = {"Unavailable", "Rejected", "BadPeer", "Denied", "Unusable"}
 # The errors whose hint comes from somewhere else, or that need none: by module and function.
 NO_HINT = {
     ("follower", "_unavailable"),  # `listen` connects again
-    ("listener", "_end_of_time"),  # its own end
+    ("listen", "_end_of_time"),  # its own end
     ("server", "start"),  # the reason is another program's
 }
 

@@ -11,6 +11,7 @@ import signal
 
 import pytest
 
+from crypto_trigger.commands.ending import limits_of
 from crypto_trigger.deadline import signals
 from crypto_trigger.deadline.retry import GRACE, Attempt, Limits, Retry
 from crypto_trigger.delivery.deliver import Draft, deliver
@@ -21,7 +22,7 @@ from crypto_trigger.slots.trigger import Receipt
 
 ACK = Receipt(outcome=Outcome.PUBLISHED, seq=7, guard="compare-and-set", server="nats://h:4222")
 SETTINGS = load({}, "/dev/null", {})
-DEFAULTS = Limits.from_settings(SETTINGS)
+DEFAULTS = limits_of(SETTINGS)
 GONE = Unavailable("nats://h:4222: connection refused", "is the server running?")
 LOST = NoAck("nats://h:4222: no acknowledgement within the timeout")
 
@@ -227,7 +228,7 @@ def test_the_limits_are_those_of_the_settings():
         "CRYPTO_TRIGGER_BACKOFF_BASE": "1ms",
         "CRYPTO_TRIGGER_BACKOFF_MAX": "2ms",
     }
-    assert vars(Limits.from_settings(load({}, "/dev/null", environ))) == vars(Limits(9, 0.001, 0.002))
+    assert vars(limits_of(load({}, "/dev/null", environ))) == vars(Limits(9, 0.001, 0.002))
     assert vars(Limits(60, 0.25, 10)) == vars(DEFAULTS)
 
 
@@ -344,8 +345,8 @@ def test_a_share_leaves_as_much_for_what_comes_after():
 
 def test_what_was_spent_before_counts():
     settings = load({}, "/dev/null", {"CRYPTO_TRIGGER_GIVE_UP_AFTER": "9s"})
-    assert Limits.from_settings(settings, 2.5).left == 6.5
-    assert Limits.from_settings(settings, 20).left == 0
+    assert limits_of(settings, 2.5).left == 6.5
+    assert limits_of(settings, 20).left == 0
     told = Told(silent, limits=Limits(7, 0.25, 10, spent=3))
     assert (told.elapsed, told.error.message) == (4, "no answer in 7s")
 
