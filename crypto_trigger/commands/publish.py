@@ -43,19 +43,15 @@ def publish(
         run.dry_run(settings)
         return
     from crypto_trigger.deadline.retry import complete
-    from crypto_trigger.delivery import choice
+    from crypto_trigger.delivery import choice, deliver
 
     if rehearse:
-        from crypto_trigger.delivery import deliver
-
         rehearsed = choice.rehearsal(settings)
         receipt = complete(deliver.rehearse(draft, rehearsed, run.limits(settings), output.waiting))
         output.detail(deliver.accepted(settings, receipt))
     else:
-        from crypto_trigger.delivery.deliver import deliver
-
         publisher = choice.publisher(settings)
-        receipt = complete(deliver(draft, publisher, run.limits(settings), output.waiting))
+        receipt = complete(deliver.deliver(draft, publisher, run.limits(settings), output.waiting))
     guard = f"; guard: {receipt.guard}" if receipt.guard else ""
     output.detail(f"{receipt.server} answered attempt {receipt.attempts}{guard}")
     run.succeed(receipt)

@@ -1,7 +1,7 @@
 """The configuration that a stream needs for one trigger per slot, and how an existing stream differs from it.
 
 A configuration has the names and the units (nanoseconds) of the JetStream API. An existing stream may hold other
-people's messages. So `mended` changes only what one trigger per slot needs; the rest is the owner's choice, and
+people's messages. So `fixed` changes only what one trigger per slot needs; the rest is the owner's choice, and
 `notes` lists it.
 """
 
@@ -99,7 +99,7 @@ def properties(config: Config) -> dict[str, str]:
     return {name: _show(name, value) for name, value in config.items() if name != "name"}
 
 
-def mended(config: Config, subject: str, every: timedelta, replicas: int | None = None) -> dict[str, Any]:
+def fixed(config: Config, subject: str, every: timedelta, replicas: int | None = None) -> dict[str, Any]:
     """Return an existing configuration with the changes that one trigger per slot needs; the rest stays as it is.
 
     With `replicas` None the number of replicas stays as it is, too.
@@ -119,7 +119,7 @@ def mended(config: Config, subject: str, every: timedelta, replicas: int | None 
 
 
 def differences(config: Config, wanted: Config) -> tuple[Difference, ...]:
-    """Return how a configuration differs from its `mended` form, by name."""
+    """Return how a configuration differs from its `fixed` form, by name."""
     return tuple(
         Difference(name, _show(name, config.get(name)), _show(name, wanted[name]))
         for name in sorted(wanted)

@@ -144,7 +144,7 @@ class StreamSetup:
         settings = self._settings
         if obstacle := configuration.obstacle(existing, settings.every):
             raise Unusable(f"{stream.connection.server}: {obstacle.problem}", obstacle.remedy)
-        wanted = configuration.mended(existing, settings.subject, settings.every, self._replicas)
+        wanted = configuration.fixed(existing, settings.subject, settings.every, self._replicas)
         differences = configuration.differences(existing, wanted)
         notes = configuration.notes(existing, settings.subject, settings.every, self._replicas, self._max_bytes)
         notes = tuple(sorted((*notes, *await self._copies(stream, existing))))

@@ -28,10 +28,10 @@ FITS = {
 }
 
 
-def mended(**changes):
-    """What `mended` changes in a stream that fits but for `changes`."""
+def fixed(**changes):
+    """What `fixed` changes in a stream that fits but for `changes`."""
     config = FITS | changes
-    wanted = configuration.mended(config, "crypto.update", EVERY)
+    wanted = configuration.fixed(config, "crypto.update", EVERY)
     return {name: value for name, value in wanted.items() if name not in config or config[name] != value}
 
 
@@ -43,7 +43,7 @@ def noted(**changes):
 
 def test_a_stream_that_is_created_fits_and_leaves_nothing_to_note():
     config = configuration.new("S", "crypto.update", EVERY)
-    assert configuration.mended(config, "crypto.update", EVERY) == config
+    assert configuration.fixed(config, "crypto.update", EVERY) == config
     assert configuration.notes(config, "crypto.update", EVERY) == ()
     assert configuration.obstacle(config, EVERY) is None
 
@@ -70,12 +70,12 @@ def test_a_stream_that_is_created_fits_and_leaves_nothing_to_note():
     ],
 )
 def test_only_what_one_trigger_per_slot_needs_is_changed(found, change):
-    assert mended(**found) == change
+    assert fixed(**found) == change
 
 
 def test_replicas_are_changed_if_asked_for():
-    wanted = configuration.mended(FITS, "crypto.update", EVERY, replicas=3)
-    assert configuration.differences(FITS, wanted) == (layout.Difference("num_replicas", "1", "3"),)
+    wanted = configuration.fixed(FITS, "crypto.update", EVERY, replicas=3)
+    assert configuration.differences(FITS, wanted) == (configuration.Difference("num_replicas", "1", "3"),)
     assert configuration.notes(FITS | {"num_replicas": 5}, "crypto.update", EVERY, replicas=3) == ()
 
 
@@ -132,7 +132,7 @@ def test_what_leaves_room_for_the_window_is_no_obstacle(found):
 
 def test_of_many_subjects_the_first_and_the_added_one_are_told():
     config = FITS | {"subjects": [f"s{n}" for n in range(100)]}
-    (difference,) = configuration.differences(config, configuration.mended(config, "crypto.update", EVERY))
+    (difference,) = configuration.differences(config, configuration.fixed(config, "crypto.update", EVERY))
     assert difference.found == "s0, s1, s2, s3, (95 more), s99"
     assert difference.wanted == "s0, s1, s2, s3, (96 more), crypto.update"
 

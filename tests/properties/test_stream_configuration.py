@@ -1,4 +1,4 @@
-"""To mend a configuration changes what one trigger per slot needs, and nothing else."""
+"""To fix a configuration changes what one trigger per slot needs, and nothing else."""
 
 from datetime import timedelta
 
@@ -21,10 +21,10 @@ EVERY = timedelta(minutes=15)
     st.lists(st.sampled_from(["orders.>", "a", "crypto.*", "crypto.update"]), unique=True),
     st.integers(0, 10**16),
 )
-def test_a_mended_configuration_differs_in_nothing_else_and_needs_nothing_more(rest, subjects, window):
+def test_a_fixed_configuration_differs_in_nothing_else_and_needs_nothing_more(rest, subjects, window):
     config = {"name": "S", **rest, "subjects": subjects, "duplicate_window": window}
-    wanted = configuration.mended(config, "crypto.update", EVERY)
+    wanted = configuration.fixed(config, "crypto.update", EVERY)
     assert {name for name in wanted if wanted[name] != config.get(name)} <= {"subjects", "duplicate_window", "no_ack"}
     assert wanted["subjects"][: len(subjects)] == subjects
     assert wanted["duplicate_window"] >= max(window, 30 * MINUTE)
-    assert configuration.differences(wanted, configuration.mended(wanted, "crypto.update", EVERY)) == ()
+    assert configuration.differences(wanted, configuration.fixed(wanted, "crypto.update", EVERY)) == ()
