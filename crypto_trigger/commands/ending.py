@@ -106,11 +106,13 @@ class Run:
         """Return the draft of this run's trigger. Raises ConfigError as `Draft` does."""
         import socket
 
-        from crypto_trigger.delivery.deliver import Draft
         from crypto_trigger.slots.times import LATEST, now
 
         if (clock := now()) == LATEST:
             raise ConfigError("the clock of this host is beyond the year 2262, where Python cannot count; set it")
+        # Not before: it loads asyncio, which cannot be loaded with such a clock.
+        from crypto_trigger.delivery.deliver import Draft
+
         began = time.monotonic()
         self.draft = Draft(settings, clock, socket.gethostname(), force=force, offline=offline)
         if (left := self.draft.time_left) is not None:

@@ -171,7 +171,7 @@ def test_a_signal_while_the_server_starts_leaves_nothing_either(options, signum,
 @pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize("options", [[], ["--stay"]], ids=["demo", "stay"])
 def test_a_demo_whose_stream_cannot_be_set_up_says_why(options, tmp_path):
-    without = "import functools; from crypto_trigger import server; "
+    without = "import functools; from crypto_trigger.commands import server; "
     without += "server.Server = functools.partial(server.Server, jetstream=False)"
     ended = execute("demo", *options, **beginning_with(tmp_path, without))
     assert ended.status == 78

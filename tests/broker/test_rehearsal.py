@@ -222,7 +222,7 @@ def test_a_publish_does_not_load_what_only_a_rehearsal_needs(run, place):
         return {name for name in ended.err.split() if "rehearsal" in name}
 
     assert loaded() == set()
-    assert loaded("--rehearse") == {"crypto_trigger.delivery.deliver", "crypto_trigger.delivery.rehearsal"}
+    assert loaded("--rehearse") == {"crypto_trigger.delivery.rehearsal"}
     assert len(stored(place.url, place.stream)) == 1
 
 

@@ -75,7 +75,9 @@ def test_a_python_without_our_libraries_is_told_how_to_install_the_program(argum
 
 
 def test_a_part_of_our_own_that_is_missing_is_a_bug(tmp_path):
-    shutil.copytree(ROOT / "crypto_trigger", tmp_path / "crypto_trigger", ignore=shutil.ignore_patterns("cli.py", "*c"))
+    shutil.copytree(
+        ROOT / "crypto_trigger", tmp_path / "crypto_trigger", ignore=shutil.ignore_patterns("program.py", "*.pyc")
+    )
     ended = do(sys.executable, "-S", "-m", "crypto_trigger", "demo", cwd=tmp_path)
     assert (ended.status, ended.out) == (70, "")
     assert "No module named 'crypto_trigger.commands.program'" in ended.err
