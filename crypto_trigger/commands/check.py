@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,9 @@ class CheckRun(Run):
     ) -> None:
         """Set the form of the answer, where it goes, and when. Raises Usage."""
         self.begin(quiet=quiet, verbose=verbose)
-        self._on_change = on_change
+        one_file = output_file and on_change and os.path.realpath(output_file) == os.path.realpath(on_change)
+        # The answer of this run goes to the file all the same.
+        self._on_change = None if one_file else on_change
         self._hold()
         self._format, self._output_file = chosen or ("json" if as_json else "nagios"), output_file
         if self._format not in FORMATS:
@@ -75,6 +78,8 @@ class CheckRun(Run):
             raise Usage(f"--format '{shown(unknown)}' must be {', '.join(FORMATS)}")
         if as_json and self._format != "json":
             raise Usage(f"--json and --format {self._format} exclude each other")
+        if one_file:
+            raise Usage("--output-file and --on-change name one file: give each its own")
 
     def check(
         self,

@@ -130,7 +130,9 @@ class _Finder:
             return None
         try:
             text = values.bounded(raw, _LONGEST_VALUE)
-            if not (setting.verbatim or source.inline):
+            # Of backticks in an env file, it is said already that they are quotes for others.
+            told = source.layer == Layer.ENV_FILE and text.startswith("`")
+            if not (setting.verbatim or source.inline or told):
                 values.check_quotes(text)
             if setting.reads and not source.inline:
                 text = files.read_text(values.path(text), self._until)

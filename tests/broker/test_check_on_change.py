@@ -165,6 +165,14 @@ def test_an_output_file_that_cannot_be_written_is_unknown_and_told_once(check, f
         assert file.read_text().split()[0] == "UNKNOWN"
 
 
+def test_one_file_for_the_answer_and_the_last_result_is_refused(check, file):
+    for _ in range(2):
+        answer = check("--output-file", file)
+        assert answer.status == 3
+        assert "--output-file and --on-change name one file: give each its own" in answer.err
+        assert file.read_text().startswith("TRIGGER UNKNOWN - ")
+
+
 def test_a_warning_is_not_printed_by_every_run(check, monkeypatch):
     """cron would mail it."""
     monkeypatch.setenv("CRYPTO_TRIGGER_EVRY", "15m")

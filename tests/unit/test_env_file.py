@@ -72,6 +72,12 @@ def test_a_value_that_begins_with_a_backtick_is_refused(value):
     assert problem.startswith(".env line 2 has a value that begins with a backtick")
 
 
+def test_backticks_around_a_value_are_one_problem():
+    write(".env", "CRYPTO_TRIGGER_SUBJECT=`crypto.update`\n")
+    (problem,) = problems_of()
+    assert problem.startswith(".env line 1 has a value that begins with a backtick")
+
+
 def test_a_backtick_in_quotes_or_in_the_value_of_another_program_is_none_of_ours():
     write(".env", "NATS_TOKEN='`x`'\nGREETING=`it's \"here\"`\nNATS_USER=a`b`\nNATS_PASSWORD=x\n")
     assert (settings_of().token, settings_of().user) == ("`x`", "a`b`")
