@@ -34,6 +34,7 @@ def test_a_frozen_server_is_unavailable_and_stores_nothing(place):
         server.process.send_signal(signal.SIGCONT)
         assert held(place._replace(url=server.url)) == 0
     assert ended.status == 69
+    assert "is the server overloaded?" in ended.err
 
 
 def test_a_server_in_lame_duck_mode_takes_no_new_connection():
