@@ -1,4 +1,4 @@
-"""Look up the addresses of a host name, with a time limit."""
+"""Look up the addresses of a host name, and read again how a server greets: both with a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Read the files that settings name, with a limit on time and size, whatever kind of file they are; replace a file."""
+"""Read the files that settings name, with a limit on time and size, whatever kind of file they are; replace one.
+
+`-` and descriptors of this process are never replaced: they are written to.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections to NATS servers. Only the modules of this package import nats; they turn its errors into ours."""
+"""What a delivery is made of: its publisher, its rehearsal, and where a listener gets its triggers from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Deliver one trigger with retries, and say in the end whether it may be stored. Does not depend on nats."""
+"""Deliver one trigger with retries, or rehearse that, and say in the end whether it may be stored.
+
+`Draft` is the trigger before and after its slot is fixed. This module does not depend on nats.
+"""
 
 from __future__ import annotations
 

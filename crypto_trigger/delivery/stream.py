@@ -1,4 +1,8 @@
-"""One JetStream stream over one connection: read its last message, publish to it, ask for its configuration."""
+"""One JetStream stream over one connection: read its last message, publish to it, ask for its configuration.
+
+The answers are decoded as nats-py does it, but without its part for JetStream: to load that takes a fifth of the
+instructions of a publish.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Core NATS: get what is published on the subject while a subscription is there. Nothing is stored."""
+"""Core NATS: get what is published on the subject while a subscription is there. Nothing is stored.
+
+`Inbox` is a subscription whose messages are taken one by one, with a time limit for each.
+"""
 
 from __future__ import annotations
 
