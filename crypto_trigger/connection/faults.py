@@ -1,8 +1,9 @@
 """The tables of faults: what each exception of nats-py, each text of a server and each error of JetStream means.
 
-`docs/faults.md` shows them to users, and a test checks that the page is equal to them. The same fact comes in many forms:
-nats-py raises its base class for a refused password, wraps every reason for a failed connect in `NoServersError`, and
-raises a plain `ValueError` or `AttributeError` from its parser.
+`docs/faults.md` shows them to users, and a test checks that the page is equal to them.
+
+The same fact comes in many forms: nats-py raises its base class for a refused password, wraps every reason for a failed
+connect in `NoServersError`, and raises a plain `ValueError` or `AttributeError` from its parser.
 """
 
 from __future__ import annotations
