@@ -21,7 +21,8 @@ from crypto_trigger.commands.server import Server
 from crypto_trigger.commands.setup import setup_line
 from crypto_trigger.deadline import signals
 from crypto_trigger.deadline.retry import Attempt, GaveUp, Limits, Retry
-from crypto_trigger.delivery.deliver import Draft, deliver
+from crypto_trigger.delivery.deliver import deliver
+from crypto_trigger.delivery.draft import Draft
 from crypto_trigger.delivery.follower import Follower
 from crypto_trigger.delivery.jetstream import Publisher
 from crypto_trigger.delivery.reading import Inspection, Reader

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from crypto_trigger.deadline.retry import Attempt, Limits
-    from crypto_trigger.delivery.deliver import Draft
+    from crypto_trigger.delivery.draft import Draft
     from crypto_trigger.reporting.report import Report
     from crypto_trigger.reporting.terminal import Output
     from crypto_trigger.settings.load import Settings
@@ -106,13 +106,11 @@ class Run:
         """Return the draft of this run's trigger. Raises ConfigError as `Draft` does."""
         import socket
 
+        from crypto_trigger.delivery.draft import Draft
         from crypto_trigger.slots.times import LATEST, now
 
         if (clock := now()) == LATEST:
             raise ConfigError("the clock of this host is beyond the year 2262, where Python cannot count; set it")
-        # Not before: it loads asyncio, which cannot be loaded with such a clock.
-        from crypto_trigger.delivery.deliver import Draft
-
         began = time.monotonic()
         self.draft = Draft(settings, clock, socket.gethostname(), force=force, offline=offline)
         if (left := self.draft.time_left) is not None:

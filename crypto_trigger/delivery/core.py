@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from crypto_trigger.connection.connection import Connection
     from crypto_trigger.deadline.retry import Attempt
-    from crypto_trigger.delivery.deliver import Draft
+    from crypto_trigger.delivery.draft import Draft
     from crypto_trigger.settings.load import Settings
 
 _STATUS = "Status"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from crypto_trigger.deadline.retry import Attempt
-    from crypto_trigger.delivery.deliver import Draft
+    from crypto_trigger.delivery.draft import Draft
     from crypto_trigger.settings.load import Settings
     from crypto_trigger.settings.values import Guard
 

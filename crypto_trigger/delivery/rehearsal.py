@@ -16,7 +16,7 @@ from crypto_trigger.slots.trigger import EVENT_ID, MSG_ID, Receipt, Trigger
 if TYPE_CHECKING:
     from crypto_trigger.connection.connection import Connection
     from crypto_trigger.deadline.retry import Attempt
-    from crypto_trigger.delivery.deliver import Draft
+    from crypto_trigger.delivery.draft import Draft
 
 # A sequence that no message has: the largest signed integer of 64 bits. nats-server reads it as one.
 _BEYOND_ANY = str(2**63 - 1)

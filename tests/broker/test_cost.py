@@ -59,7 +59,7 @@ def test_a_publish_loads_beyond_the_bare_script_only_itself_and_typer(costing):
     assert "nats" in ours & bare
     # What it costs to load them is counted in instructions below.
     # Eight of them are the packages themselves, which import nothing.
-    assert len(own) <= 39
+    assert len(own) <= 40
     assert len(extra - own) <= 5
     assert {name.partition(".")[0] for name in extra - own} <= {*sys.stdlib_module_names, "typer"}
 

@@ -97,7 +97,7 @@ def killed_at(module, folder, signum):
         ("environment", "crypto_trigger.settings.load", signal.SIGINT),
         ("env file", "crypto_trigger.settings.load", signal.SIGTERM),
         ("env file", "crypto_trigger.settings.env_file", signal.SIGINT),
-        ("env file", "crypto_trigger.delivery.deliver", signal.SIGTERM),
+        ("env file", "crypto_trigger.delivery.draft", signal.SIGTERM),
     ],
 )
 def test_a_signal_before_the_settings_are_read_is_reported(named, module, signum, tmp_path):

@@ -16,8 +16,9 @@ from support.processes import execute, is_one_clean_line
 from support.scripted import Scripted
 from support.streams import client, put, stored
 
+from crypto_trigger.commands.ending import limits_of
 from crypto_trigger.commands.server import Server
-from crypto_trigger.deadline.retry import GaveUp, Limits, Retry, complete
+from crypto_trigger.deadline.retry import GaveUp, Retry, complete
 from crypto_trigger.delivery import reading as held
 from crypto_trigger.errors import BadPeer, Denied, Fact, Unavailable, Unusable
 from crypto_trigger.settings.load import load
@@ -33,7 +34,7 @@ def look(url, stream, subject, back=HOUR, environ=None, until=None, **flags):
     flags = {"servers": url, "stream": stream, "subject": subject, **LIMITS, **flags}
     settings = load(flags, "/dev/null", environ or {})
     try:
-        return complete(Retry(Limits.from_settings(settings)).run(held.Reader(settings, back)))
+        return complete(Retry(limits_of(settings)).run(held.Reader(settings, back)))
     except GaveUp as end:
         raise end.error() from end.last
 

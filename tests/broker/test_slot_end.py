@@ -13,7 +13,7 @@ from support.restricted import restricted_to
 from support.scripted import full_backlog
 from support.streams import add_stream, stored
 
-from crypto_trigger.settings import values
+from crypto_trigger.slots import times
 from crypto_trigger.slots.times import instant
 
 SLOT, NEXT = "2026-11-23T12:00:00Z", "2026-11-23T12:15:00Z"
@@ -31,7 +31,7 @@ def publish(run, monkeypatch):
     """Run `publish` on a host whose clock shows a time of the slot at noon: how it ended, its report, its seconds."""
 
     def call(clock, *flags, **settings):
-        monkeypatch.setattr(values, "now", lambda: instant(f"2026-11-23T{clock}Z"))
+        monkeypatch.setattr(times, "now", lambda: instant(f"2026-11-23T{clock}Z"))
         for name, value in {**SETTINGS, **settings}.items():
             monkeypatch.setenv(name, value)
         begun = time.monotonic()

@@ -14,7 +14,8 @@ import pytest
 from crypto_trigger.commands.ending import limits_of
 from crypto_trigger.deadline import signals
 from crypto_trigger.deadline.retry import GRACE, Attempt, Limits, Retry
-from crypto_trigger.delivery.deliver import Draft, deliver
+from crypto_trigger.delivery.deliver import deliver
+from crypto_trigger.delivery.draft import Draft
 from crypto_trigger.errors import BadPeer, Denied, Interrupted, NoAck, Outcome, Rejected, Unavailable, Unusable
 from crypto_trigger.settings.load import load
 from crypto_trigger.slots.times import instant

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from support.found import settings_of
 
-from crypto_trigger.delivery.deliver import Draft
+from crypto_trigger.delivery.draft import Draft
 from crypto_trigger.settings.load import load
 from crypto_trigger.slots.times import instant
 from crypto_trigger.slots.trigger import Reading, Slot, Stored, Timing, Trigger, source_of, trace_headers
