@@ -16,7 +16,8 @@ def _may_wait(importing: str, imported: str, _: object) -> bool:
     """
     if importing.startswith(("nkeys", "nacl")):
         return False
-    return not importing.startswith("crypto_trigger.delivery.choice") or imported.endswith(".errors")
+    eager = ("crypto_trigger.connection", "crypto_trigger.delivery")
+    return not importing.startswith(eager) or imported.endswith(".errors")
 
 
 def main() -> None:
