@@ -97,7 +97,7 @@ def faults(servers: ExitStack, folder: Path) -> list[Fault]:
         Fault("lookup hangs", f"https://{SECRET}.hangs/"),
         Fault("TLS without TLS", found[0].url.replace("http:", "https:")),
     ]
-    for name, more in (("unknown", {}), ("expired", {"expired": True}), ("other", {"hosts": ("monitor.example",)})):
+    for name, more in (("unknown", {}), ("expired", {"lasts": (-2, -1)}), ("other", {"hosts": ("monitor.example",)})):
         monitor = servers.enter_context(Monitor(_Any(), certificate=authority.issue(name, **more)))
         found.append(Fault(f"certificate {name}", monitor.url + path))
     down = Monitor(_Redirects(), certificate=Authority(folder, "trusted").issue("trusted"))

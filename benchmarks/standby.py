@@ -39,7 +39,7 @@ from support import old_servers
 from support.schedules import PAYLOAD, ask, create, start
 from support.streams import client
 
-from crypto_trigger.commands import program as cli
+from crypto_trigger.commands import entry
 from crypto_trigger.commands.server import program
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def _publish() -> tuple[int, str]:
     out, err = io.StringIO(), io.StringIO()
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     with redirect_stdout(out), redirect_stderr(err):
-        status = cli.main(["publish", "--json"])
+        status = entry.main(["publish", "--json"])
     # The program leaves its own, which would let nobody stop this process.
     for signum, handler in handlers.items():
         signal.signal(signum, handler)
